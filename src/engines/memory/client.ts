@@ -1,0 +1,290 @@
+/** The store as one simulated process reaches it over its link: what `internal/coordinator.ts` makes a coordinator of. */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as PubSub from "effect/PubSub"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { CoordinatorError, Unreachable } from "../../CoordinatorError.ts"
+import type { GroupName } from "../../Group.ts"
+import { label } from "../../Group.ts"
+import { resync, WatchBroken } from "../../internal/resync.ts"
+import type { Entry, Feed, Followed, GroupStore, Holding, Store } from "../../internal/store.ts"
+import type { MemoryLink } from "./link.ts"
+import type { MemoryServer, Write } from "./server.ts"
+import { keyOf } from "./server.ts"
+
+/**
+ * How often the store says on each connection which write was the last: a watch that lost the last event of a burst
+ * would otherwise not know it until the next one.
+ */
+const beatMillis = 1_000
+
+/** Beats missed before a connection counts as dead: one may be late, three are not. */
+const silenceMillis = 3.5 * beatMillis
+
+/** The smallest TTL at which renewals at a third of it still leave room for a timer's inaccuracy. */
+const minimumTtlMillis = 100
+
+/** As etcd's default limit for a request. */
+const maximumValueBytes = 1_500_000
+
+interface OpenWatch {
+  /** The newest write that the store has sent, as it says on each beat. */
+  sent: bigint
+  /** The newest write that has arrived. */
+  cursor: bigint
+  readonly accept: (write: Write) => void
+  readonly progress: (revision: bigint) => void
+  readonly fail: (error: CoordinatorError | WatchBroken) => void
+}
+
+export const make = Effect.fnUntraced(function* (
+  server: MemoryServer,
+  link: MemoryLink
+): Effect.fn.Return<Store, never, Scope.Scope> {
+  const rewinds = yield* PubSub.unbounded<void>()
+  const watches = new Set<OpenWatch>()
+  let incarnation = server.incarnation
+  let epoch = 0
+  const now = () => Number(link.clock.monotonicTimeNanosUnsafe()) / 1_000_000
+  let lastHeard = now()
+
+  /** Every answer names the store's incarnation; another one than before means that the store was rewound. */
+  const meet = () => {
+    if (server.incarnation === incarnation) return
+    incarnation = server.incarnation
+    epoch++
+    PubSub.publishUnsafe(rewinds, undefined)
+  }
+
+  const call = <A>(
+    kind: "read" | "write" | "renew" | "release",
+    operation: string,
+    apply: () => A
+  ): Effect.Effect<A, CoordinatorError> =>
+    Effect.tap(link.call(kind, operation, Effect.sync(apply)), () => Effect.sync(meet))
+
+  const silent = () => link.error("Group.watch", new Unreachable({ detail: "The connection has gone silent" }))
+  const cut = () => link.error("Group.watch", new Unreachable({ detail: "The connection was reset" }))
+
+  const resetUnsafe = (error: CoordinatorError) => {
+    for (const watch of Array.from(watches)) watch.fail(error)
+  }
+  const onReset = () => resetUnsafe(cut())
+  yield* Effect.acquireRelease(
+    Effect.sync(() => link.onReset.add(onReset)),
+    () => Effect.sync(() => link.onReset.delete(onReset))
+  )
+
+  /** The store's side: one message for each open watch, over the same link as its events. */
+  const beat = Effect.sync(() => {
+    for (const watch of watches) {
+      const { sent } = watch
+      const { revision } = server
+      link.sendUnsafe(() => {
+        lastHeard = now()
+        if (sent > watch.cursor) watch.fail(new WatchBroken({ why: "gap" }))
+        else watch.progress(revision)
+      })
+    }
+  })
+  yield* Effect.forever(Effect.andThen(link.base.sleep(Duration.millis(beatMillis)), beat)).pipe(Effect.forkScoped)
+
+  /** The process's side: a connection that says nothing is dead, whatever the operating system believes. */
+  const listen = Effect.sync(() => {
+    const at = now()
+    if (watches.size === 0) lastHeard = at
+    else if (at - lastHeard > silenceMillis) {
+      lastHeard = at
+      resetUnsafe(silent())
+    }
+  })
+  yield* Effect.forever(Effect.andThen(link.clock.sleep(Duration.millis(beatMillis)), listen)).pipe(Effect.forkScoped)
+
+  /** Watches a group, or one entry of it, from a cursor on. */
+  const watchFrom = <A>(options: {
+    readonly group: string
+    readonly key: string
+    readonly cursor: bigint
+    readonly onWrite: (write: Write) => A
+    readonly onProgress: (revision: bigint) => A
+  }): Stream.Stream<A, CoordinatorError | WatchBroken> =>
+    Stream.unwrap(
+      Effect.gen(function* () {
+        const queue = yield* Queue.unbounded<A, CoordinatorError | WatchBroken | Cause.Done>()
+        const watch: OpenWatch = {
+          sent: options.cursor,
+          cursor: options.cursor,
+          accept: (write) => {
+            if (write.revision <= watch.cursor) return
+            // Every event of a group names the one before it; single entries are told only of their own writes.
+            if (options.key === options.group && write.previous > watch.cursor) {
+              return watch.fail(new WatchBroken({ why: "gap" }))
+            }
+            watch.cursor = write.revision
+            Queue.offerUnsafe(queue, options.onWrite(write))
+          },
+          progress: (revision) => {
+            Queue.offerUnsafe(queue, options.onProgress(revision))
+          },
+          fail: (error) => {
+            watches.delete(watch)
+            Queue.failCauseUnsafe(queue, Cause.fail(error))
+          }
+        }
+        const missed = server.since(options.group, options.cursor)
+        if (missed === undefined) return yield* new WatchBroken({ why: "compacted" })
+        const sendUnsafe = (write: Write) => {
+          watch.sent = write.revision
+          link.sendEventUnsafe(() => watch.accept(write))
+        }
+        yield* Effect.acquireRelease(
+          Effect.sync(() => {
+            watches.add(watch)
+            for (const write of missed) {
+              if (options.key === options.group || options.key === keyOf(write.group, write.id)) sendUnsafe(write)
+            }
+            return server.watch(options.key, {
+              wrote: sendUnsafe,
+              broken: (why) => link.sendUnsafe(() => watch.fail(new WatchBroken({ why })))
+            })
+          }),
+          (stop) =>
+            Effect.sync(() => {
+              watches.delete(watch)
+              stop()
+            })
+        )
+        return Stream.fromQueue(queue)
+      })
+    )
+
+  const group = (name: GroupName): GroupStore => {
+    const path = label(name)
+    const holds = (holding: Holding) => (entry: Entry) =>
+      entry.token === holding.token && entry.owner === holding.owner
+
+    const feed = Stream.suspend(() => {
+      let seen = { revision: 0n, epoch: -1 }
+      const read = (linearizable: boolean) =>
+        call("read", linearizable ? "Group.list" : "Group.watch.list", () =>
+          linearizable || link.lagMillis === 0
+            ? server.list(path)
+            : server.list(path, link.base.currentTimeMillisUnsafe() - link.lagMillis)
+        )
+      const start = Effect.gen(function* () {
+        let listed = yield* read(false)
+        if (epoch === seen.epoch && listed.revision < seen.revision) {
+          // A replica that lags, or an index that fell: the linearizable reading is the truth in both cases.
+          listed = yield* read(true)
+        }
+        seen = { epoch, revision: listed.revision > seen.revision ? listed.revision : seen.revision }
+        const snapshot = { entries: listed.entries, revision: listed.revision, epoch }
+        return Stream.concat(
+          Stream.make<[Feed]>({ _tag: "Snapshot", snapshot }),
+          watchFrom<Feed>({
+            group: path,
+            key: path,
+            cursor: listed.cursor,
+            onWrite: (write) => {
+              seen = { epoch, revision: write.revision }
+              return write.entry === undefined
+                ? { _tag: "Changes", revision: write.revision, puts: [], removes: [write.id] }
+                : { _tag: "Changes", revision: write.revision, puts: [write.entry], removes: [] }
+            },
+            onProgress: (revision) => ({ _tag: "Progress", revision })
+          })
+        )
+      })
+      return resync<Feed>({ label: path, start, disconnected: (cause) => [{ _tag: "Disconnected", cause }] })
+    })
+
+    const follow = (id: string) =>
+      resync<Followed>({
+        label: path,
+        start: Effect.gen(function* () {
+          const found = yield* call("read", "Group.follow.read", () => ({
+            entry: server.read(path, id),
+            revision: server.revision,
+            cursor: server.lastWrite(path)
+          }))
+          let last: Followed = { entry: found.entry, revision: found.revision }
+          return Stream.concat(
+            Stream.make(last),
+            watchFrom<Followed>({
+              group: path,
+              key: keyOf(path, id),
+              cursor: found.cursor,
+              onWrite: (write) => {
+                last = { entry: Option.fromNullishOr(write.entry), revision: write.revision }
+                return last
+              },
+              onProgress: (revision) => ({ ...last, revision })
+            })
+          )
+        }),
+        disconnected: () => []
+      })
+
+    return {
+      feed,
+      follow,
+      list: call("read", "Group.list", () => server.list(path)).pipe(
+        Effect.map(({ entries, revision }) => ({ entries, revision, epoch }))
+      ),
+      read: (id) => call("read", "Group.read", () => server.read(path, id)),
+      turn: (id, token) =>
+        call("read", "Group.turn", () => ({
+          own: server.read(path, id),
+          ahead: Option.fromNullishOr(server.ahead(path, token))
+        })),
+      create: (session, id, value) =>
+        call("write", "Group.create", () => {
+          const created = server.create(path, id, value, session)
+          if (created === "SessionGone") return { _tag: "SessionGone" } as const
+          if (created === "Occupied") {
+            return { _tag: "Occupied", entry: Option.getOrThrow(server.read(path, id)) } as const
+          }
+          return { _tag: "Created", token: created.token, version: created.version } as const
+        }),
+      update: (holding, value) =>
+        call("write", "Group.update", () => {
+          const matches = (entry: Entry) => holds(holding)(entry) && entry.version === holding.version
+          const version = server.update(path, holding.id, value, matches)
+          return version === undefined ? ({ _tag: "Refused" } as const) : ({ _tag: "Updated", version } as const)
+        }),
+      remove: (holding) => call("release", "Group.remove", () => server.delete(path, holding.id, holds(holding)))
+    }
+  }
+
+  return {
+    engine: "memory",
+    endpoint: `memory://${link.node}`,
+    margin: 0.8,
+    minimumTtlMillis,
+    maximumValueBytes,
+    open: (ttlMillis) =>
+      Effect.tap(
+        link.call(
+          "write",
+          "Session.open",
+          Effect.tap(server.openSession(ttlMillis), ({ id }) => Effect.sync(() => link.sessions.add(id)))
+        ),
+        () => Effect.sync(meet)
+      ),
+    renew: (session) =>
+      call("renew", "Session.renew", () => {
+        if (server.incarnation !== incarnation) return { _tag: "Rewound" } as const
+        const renewed = server.renewSession(session)
+        return renewed === undefined
+          ? ({ _tag: "Gone" } as const)
+          : ({ _tag: "Renewed", ttlMillis: renewed.ttlMillis } as const)
+      }),
+    revoke: (session) => call("release", "Session.revoke", () => server.endSession(session)),
+    rewinds: Stream.fromPubSub(rewinds),
+    group
+  }
+})

@@ -1,0 +1,23 @@
+/**
+ * The contract, the recipes and the embedded engine.
+ *
+ * @since 0.1.0
+ */
+
+/** @since 0.1.0 */
+export * as Coordinator from "./Coordinator.ts"
+
+/** @since 0.1.0 */
+export * as CoordinatorError from "./CoordinatorError.ts"
+
+/** @since 0.1.0 */
+export * as Group from "./Group.ts"
+
+/** @since 0.1.0 */
+export * as Membership from "./Membership.ts"
+
+/** @since 0.1.0 */
+export * as Session from "./Session.ts"
+
+/** @since 0.1.0 */
+export * as Memory from "./engines/Memory.ts"

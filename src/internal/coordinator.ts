@@ -1,0 +1,197 @@
+/** Makes the `Coordinator` of a store: one session, its memberships and its shared watches. */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import * as RcMap from "effect/RcMap"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { Coordinator, Options } from "../Coordinator.ts"
+import { CoordinatorError, InvalidOptions, OutcomeUnknown, TooLarge, Unreachable } from "../CoordinatorError.ts"
+import type { Reason } from "../CoordinatorError.ts"
+import type { Group, GroupName, JoinOptions } from "../Group.ts"
+import * as Groups from "../Group.ts"
+import * as Membership from "../Membership.ts"
+import * as awaitTurn from "./awaitTurn.ts"
+import * as Cell from "./cell.ts"
+import * as Debts from "./debts.ts"
+import * as GroupHub from "./groupHub.ts"
+import type { Environment, LocalMembership } from "./membership.ts"
+import * as LocalMemberships from "./membership.ts"
+import { durationProblem, nameProblem } from "./options.ts"
+import * as SessionKeeper from "./sessionKeeper.ts"
+import type { Store } from "./store.ts"
+import { byteLength } from "./utf8.ts"
+import { within } from "./within.ts"
+
+const defaultTtlMillis = 15_000
+
+/** A request never takes longer than this by default: one that does is better sent again to somebody else. */
+const mostRequestMillis = 5_000
+
+const defaultConnectMillis = 10_000
+
+interface Settings extends SessionKeeper.SessionOptions {
+  readonly node: string
+}
+
+const settingsOf = Effect.fnUntraced(function* (store: Store, options: Options) {
+  const refuse = (detail: string) =>
+    new CoordinatorError({
+      engine: store.engine,
+      operation: "layer",
+      endpoint: store.endpoint,
+      reason: new InvalidOptions({ detail })
+    })
+  for (const [what, value] of [
+    ["ttl", options.ttl],
+    ["requestTimeout", options.requestTimeout],
+    ["connectTimeout", options.connectTimeout]
+  ] as const) {
+    const problem = value === undefined ? undefined : durationProblem(what, value)
+    if (problem !== undefined) return yield* refuse(problem)
+  }
+  const millis = (value: Duration.Input | undefined, otherwise: number) =>
+    value === undefined ? otherwise : Duration.toMillis(Duration.fromInputUnsafe(value))
+  const ttlMillis = millis(options.ttl, defaultTtlMillis)
+  if (ttlMillis < store.minimumTtlMillis) {
+    return yield* refuse(
+      `A ttl of ${ttlMillis} ms is below what ${store.engine} can keep. Give at least ${store.minimumTtlMillis} ms`
+    )
+  }
+  const requestMillis = millis(options.requestTimeout, Math.min(mostRequestMillis, ttlMillis / 3))
+  if (requestMillis <= 0) return yield* refuse("requestTimeout is zero: no request could be answered. Give at least 1 ms")
+  const node = options.node ?? `node-${(yield* Random.nextIntBetween(0, 0x7fffffff)).toString(16).padStart(8, "0")}`
+  const problem = nameProblem("node", node)
+  if (problem !== undefined) return yield* refuse(problem)
+  const settings: Settings = {
+    node,
+    ttlMillis,
+    requestMillis,
+    connect: options.connect ?? "wait",
+    connectMillis: millis(options.connectTimeout, defaultConnectMillis)
+  }
+  return settings
+})
+
+/** Builds the service; the scope ends the session and everything that lives by it. */
+export const make = Effect.fnUntraced(function* (
+  store: Store,
+  options: Options
+): Effect.fn.Return<Coordinator["Service"], CoordinatorError, Scope.Scope> {
+  const settings = yield* settingsOf(store, options)
+  const clock = yield* Clock.clockWith(Effect.succeed)
+  const local = Effect.provideService(Clock.Clock, clock)
+  const memberships = new Map<string, LocalMembership>()
+  const locals = new WeakMap<Membership.Membership, LocalMembership>()
+
+  const failure = (operation: string, reason: Reason) =>
+    new CoordinatorError({ engine: store.engine, operation, endpoint: store.endpoint, reason })
+  const late = `No answer within ${Math.round(settings.requestMillis)} ms`
+  const bounded =
+    (reason: () => Reason) =>
+    <A>(operation: string, request: Effect.Effect<A, CoordinatorError>) =>
+      within(request, {
+        millis: settings.requestMillis,
+        orElse: Effect.suspend(() => Effect.fail(failure(operation, reason())))
+      }).pipe(local)
+  const read = bounded(() => new Unreachable({ detail: late }))
+  const write = bounded(() => new OutcomeUnknown({ detail: late }))
+
+  const debts: Debts.Debts = Debts.make({
+    clock,
+    claimed: (key) => memberships.has(key),
+    call: (request) => write("Session.settle", request)
+  })
+
+  const keeper: SessionKeeper.SessionKeeper = yield* SessionKeeper.make(store, settings, {
+    surrenderUnsafe: (session, cause) => {
+      debts.forgetUnsafe(session)
+      for (const membership of memberships.values()) membership.stepUnsafe({ _tag: "SessionLost", session, cause })
+    },
+    renewed: (lease) =>
+      Effect.map(debts.settle(lease), (result) => {
+        if (result === "Overdue") keeper.stepUnsafe({ _tag: "Expired", id: lease.id, cause: "DebtUnsettled" })
+      })
+  })
+
+  const checkSize = (operation: string, value: string) => {
+    const bytes = byteLength(value)
+    return bytes <= store.maximumValueBytes
+      ? Effect.void
+      : Effect.fail(
+          failure(
+            operation,
+            new TooLarge({ detail: `The value has ${bytes} bytes; ${store.engine} takes ${store.maximumValueBytes}` })
+          )
+        )
+  }
+
+  const env: Environment = {
+    checkSize,
+    keeper,
+    debts,
+    read,
+    write,
+    local,
+    requestMillis: settings.requestMillis,
+    background: settings.connect === "background",
+    unreachable: (operation) => failure(operation, new Unreachable({ detail: `No session, or no answer, in time` }))
+  }
+
+  const hubs = yield* RcMap.make({
+    lookup: (name: GroupName) =>
+      GroupHub.make({
+        label: Groups.label(name),
+        feed: store.group(name).feed,
+        owns: keeper.owns,
+        wallUnsafe: () => clock.currentTimeMillisUnsafe()
+      }).pipe(local)
+  })
+
+  const group = (name: GroupName): Group => {
+    const label = Groups.label(name)
+    const inGroup = store.group(name)
+    const problem = nameProblem(`name of the ${name.kind}`, name.name)
+    const checked = <A, E, R>(operation: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | CoordinatorError, R> =>
+      problem === undefined ? effect : Effect.fail(failure(operation, new InvalidOptions({ detail: problem })))
+
+    const join = Effect.fn("Group.join", { attributes: { group: label } })(function* (
+      entry: { readonly id?: string | undefined; readonly value: string },
+      joinOptions: JoinOptions = {}
+    ) {
+      const id = entry.id ?? settings.node
+      const idProblem = problem ?? nameProblem(`member id in ${label}`, id)
+      if (idProblem !== undefined) {
+        return yield* failure("Group.join", new InvalidOptions({ detail: idProblem }))
+      }
+      yield* checkSize("Group.join", entry.value)
+      const key = `${label}/${id}`
+      if (memberships.has(key)) {
+        return yield* new Membership.MemberConflict({ group: label, id, holder: "another membership of this process" })
+      }
+      const membershipScope = yield* Effect.scope
+      const request = { label, key, group: inGroup, id, value: entry.value, options: joinOptions }
+      const membership = yield* LocalMemberships.join(env, request, membershipScope, (joined) => {
+        memberships.set(key, joined)
+        locals.set(joined.membership, joined)
+        return () => memberships.delete(key)
+      })
+      return membership
+    })
+
+    return {
+      name,
+      join,
+      list: checked(
+        "Group.list",
+        Effect.map(read("Group.list", inGroup.list), (snapshot) => GroupHub.viewOf(snapshot, keeper.owns))
+      ).pipe(Effect.withSpan("Group.list", { attributes: { group: label } })),
+      watch: Stream.unwrap(checked("Group.watch", Effect.map(RcMap.get(hubs, name), (hub) => hub.watch))),
+      changes: Stream.unwrap(checked("Group.changes", Effect.map(RcMap.get(hubs, name), (hub) => hub.changes))),
+      awaitTurn: (mine) => awaitTurn.make(env, label, inGroup, mine, locals.get(mine))
+    }
+  }
+
+  return { engine: store.engine, node: settings.node, session: Cell.changes(keeper.state), group }
+})

@@ -1,0 +1,253 @@
+/** Keeps one session of a store alive: the effects that hang off `Session.transition`. */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { CoordinatorError, Unreachable } from "../CoordinatorError.ts"
+import * as Membership from "../Membership.ts"
+import * as Session from "../Session.ts"
+import { backoff } from "./backoff.ts"
+import * as Cell from "./cell.ts"
+import * as metrics from "./metrics.ts"
+import type { Store } from "./store.ts"
+import { within } from "./within.ts"
+
+export interface SessionKeeper {
+  readonly state: Cell.Cell<Session.SessionState>
+  readonly clock: Clock.Clock
+  /** The lease under which this process may act at this very instant, from the clocks. */
+  readonly leaseUnsafe: () => Session.Lease | undefined
+  /** Waits for a lease. */
+  readonly awaitLease: Effect.Effect<Session.Lease>
+  readonly stepUnsafe: (event: Session.SessionEvent) => void
+  /** Whether this coordinator created the session, now or earlier. */
+  readonly owns: (session: string) => boolean
+}
+
+export interface SessionOptions {
+  readonly ttlMillis: number
+  readonly requestMillis: number
+  readonly connect: "wait" | "background"
+  readonly connectMillis: number
+}
+
+export interface SessionHooks {
+  /** Ends the memberships that a session carried, in the same turn in which it is lost. */
+  readonly surrenderUnsafe: (session: string, cause: Session.LossCause) => void
+  /** Runs after each acknowledged renewal. */
+  readonly renewed: (lease: Session.Lease) => Effect.Effect<void>
+}
+
+/** Renewals go out at a third of the TTL, so that two may be lost before the deadline. */
+const renewalsPerTtl = 3
+
+/** A failed renewal is tried again this often within a TTL: several times before the deadline even where it fails late. */
+const retriesPerTtl = 12
+
+/** How late a jump of the wall clock may be noticed by the timers, as a part of the TTL; `ensure` notices it at once. */
+const looksPerTtl = 10
+
+const unanswered = (store: Store, operation: string, millis: number) =>
+  new CoordinatorError({
+    engine: store.engine,
+    operation,
+    endpoint: store.endpoint,
+    reason: new Unreachable({ detail: `No answer within ${Math.round(millis)} ms` })
+  })
+
+export const make = Effect.fnUntraced(function* (
+  store: Store,
+  options: SessionOptions,
+  hooks: SessionHooks
+): Effect.fn.Return<SessionKeeper, CoordinatorError, Scope.Scope> {
+  const clock = yield* Clock.clockWith(Effect.succeed)
+  const context = yield* Effect.context<never>()
+  const fork = Effect.runForkWith(context)
+  const state = yield* Cell.make<Session.SessionState>(Session.initial)
+  const created = new Set<string>()
+  let connected = Deferred.makeUnsafe<Session.Lease>()
+  let lost = Deferred.makeUnsafe<void>()
+
+  const now = () => Session.instantUnsafe(clock)
+  const lease = () =>
+    state.value._tag === "Connected" || state.value._tag === "Suspended" ? state.value.lease : undefined
+
+  const revoke = (id: string) =>
+    within(store.revoke(id), { millis: options.requestMillis, orElse: Effect.void }).pipe(
+      // The session is over for us either way; the store ends it by its own clock where this request fails.
+      Effect.ignore({ log: "Debug" })
+    )
+
+  const stepUnsafe = (event: Session.SessionEvent): void => {
+    const before = state.value
+    const { actions, state: after } = Session.transition(before, event)
+    if (after === before && actions.length === 0) return
+    if (after !== before) Cell.setUnsafe(state, after)
+    if (after._tag === "Connected" && before._tag === "Connecting") {
+      Deferred.doneUnsafe(connected, Effect.succeed(after.lease))
+    }
+    for (const action of actions) {
+      if (action._tag === "Surrender") {
+        // One that nobody has completed keeps its waiters: they wait for the next session.
+        if (Deferred.isDoneUnsafe(connected)) connected = Deferred.makeUnsafe()
+        hooks.surrenderUnsafe(action.id, action.cause)
+        Deferred.doneUnsafe(lost, Effect.void)
+      } else if (action._tag === "Revoke" && event._tag !== "Closed") {
+        fork(revoke(action.id))
+      }
+    }
+    if (after._tag !== before._tag) fork(report(before, after))
+  }
+
+  const report = Effect.fnUntraced(function* (before: Session.SessionState, after: Session.SessionState) {
+    if (after._tag === "Suspended") {
+      const seconds = Math.max(0, (after.deadline - clock.currentTimeMillisUnsafe()) / 1000).toFixed(1)
+      yield* Effect.logWarning(
+        `The session with ${store.engine} is suspended: ${after.cause.message}. ` +
+          `Memberships are given up in ${seconds} s unless a renewal is answered before`
+      )
+    } else if (after._tag === "Lost") {
+      yield* Metric.update(Metric.withAttributes(metrics.sessionsLost, { cause: after.cause }), 1)
+      yield* Effect.logError(
+        `The session with ${store.engine} is lost because ${Membership.describeCause(after.cause)}. ` +
+          `Its memberships have ended; a new session is being opened`
+      )
+    } else if (after._tag === "Connected") {
+      yield* Effect.logInfo(
+        before._tag === "Suspended"
+          ? `The session with ${store.engine} is renewed again`
+          : `Session ${after.lease.generation} with ${store.engine} is open for ${after.lease.ttlMillis} ms at a time`
+      )
+    }
+  })
+
+  const openOnce = Effect.fnUntraced(function* (generation: number, millis: number) {
+    const sentAt = now()
+    const granted = yield* within(store.open(options.ttlMillis), {
+      millis,
+      orElse: Effect.fail(unanswered(store, "Session.open", millis))
+    })
+    created.add(granted.id)
+    const opened = { id: granted.id, generation, sentAt, ttlMillis: granted.ttlMillis, margin: store.margin }
+    stepUnsafe({ _tag: "Opened", lease: opened, now: now() })
+  })
+
+  const open = (generation: number) =>
+    openOnce(generation, options.requestMillis).pipe(
+      Effect.tapError((cause) => {
+        stepUnsafe({ _tag: "OpenFailed", cause })
+        return Effect.logWarning(`No session with ${store.engine} yet; trying again. ${cause.message}`)
+      }),
+      Effect.retry(backoff(100, Math.max(1000, options.ttlMillis / renewalsPerTtl))),
+      Effect.orDie
+    )
+
+  const renewOnce = Effect.fnUntraced(function* (current: Session.Lease) {
+    const sentAt = now()
+    const millis = Math.max(1, Math.min(options.requestMillis, Session.remainingMillis(current, sentAt)))
+    const answer = yield* within(store.renew(current.id), {
+      millis,
+      orElse: Effect.fail(unanswered(store, "Session.renew", millis))
+    }).pipe(Effect.result)
+    if (answer._tag === "Failure") {
+      yield* Metric.update(Metric.withAttributes(metrics.renewals, { outcome: "failed" }), 1)
+      stepUnsafe({ _tag: "RenewalFailed", id: current.id, cause: answer.failure, now: now() })
+      return false
+    }
+    switch (answer.success._tag) {
+      case "Renewed": {
+        yield* Metric.update(Metric.withAttributes(metrics.renewals, { outcome: "acknowledged" }), 1)
+        const { ttlMillis } = answer.success
+        stepUnsafe({ _tag: "Renewed", id: current.id, sentAt, ttlMillis, now: now() })
+        return true
+      }
+      case "Gone":
+        stepUnsafe({ _tag: "Expired", id: current.id, cause: "Expired" })
+        return false
+      case "Rewound":
+        stepUnsafe({ _tag: "Expired", id: current.id, cause: "StoreRewound" })
+        return false
+    }
+  })
+
+  const renewals = Effect.gen(function* () {
+    let answered = true
+    for (let current = lease(); current !== undefined; current = lease()) {
+      const jitter = yield* Random.nextBetween(0.9, 1.1)
+      yield* Effect.sleep((current.ttlMillis / (answered ? renewalsPerTtl : retriesPerTtl)) * jitter)
+      const still = lease()
+      if (still === undefined) return
+      answered = yield* renewOnce(still)
+      if (answered) yield* hooks.renewed(still)
+    }
+  })
+
+  /** Fires at the deadline whatever the renewal is doing: a request in flight must not hold the loss up. */
+  const deadline = Effect.gen(function* () {
+    for (let current = lease(); current !== undefined; current = lease()) {
+      const remaining = Session.remainingMillis(current, now())
+      if (remaining <= 0) stepUnsafe({ _tag: "Ticked", now: now() })
+      else yield* Effect.sleep(Math.max(1, Math.min(remaining, current.ttlMillis / looksPerTtl)))
+    }
+  })
+
+  const keep = Effect.gen(function* () {
+    while (true) {
+      if (state.value._tag === "Connecting") yield* open(state.value.generation)
+      if (lease() !== undefined) {
+        yield* Effect.raceFirst(
+          Deferred.await(lost),
+          Effect.all([renewals, deadline], { concurrency: "unbounded", discard: true })
+        )
+      }
+      lost = Deferred.makeUnsafe()
+      stepUnsafe({ _tag: "Reopened" })
+    }
+  })
+
+  yield* Effect.addFinalizer(() => {
+    const last = lease()
+    stepUnsafe({ _tag: "Closed" })
+    return last === undefined ? Effect.void : revoke(last.id)
+  })
+  if (options.connect === "wait") {
+    yield* openOnce(1, options.connectMillis).pipe(
+      Effect.retry({ schedule: backoff(100, 1000), while: (error) => error.isTransient }),
+      (attempts) =>
+        within(attempts, {
+          millis: options.connectMillis,
+          orElse: Effect.fail(unanswered(store, "Session.open", options.connectMillis))
+        })
+    )
+  }
+  yield* keep.pipe(Effect.forkScoped)
+  yield* store.rewinds.pipe(
+    Stream.runForEach(() =>
+      Effect.suspend(() => {
+        const current = lease()
+        if (current !== undefined) stepUnsafe({ _tag: "Expired", id: current.id, cause: "StoreRewound" })
+        return Effect.logError(
+          `The store ${store.engine} was rewound to an earlier state. Every watch re-lists and every member joins anew`
+        )
+      })
+    ),
+    Effect.forkScoped({ startImmediately: true })
+  )
+
+  return {
+    state,
+    clock,
+    stepUnsafe,
+    owns: (session) => created.has(session),
+    leaseUnsafe: () => {
+      const current = lease()
+      if (current === undefined || Session.isCurrent(current, now())) return current
+      stepUnsafe({ _tag: "Ticked", now: now() })
+      return undefined
+    },
+    awaitLease: Effect.suspend(() => Deferred.await(connected))
+  }
+})

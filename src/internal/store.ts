@@ -1,0 +1,108 @@
+/**
+ * What an engine gives so that the rest of this folder can make a `Coordinator` of it: a few requests over strings, each
+ * one attempt, and two streams. Sessions, deadlines, retries, rejoining, debts, sharing and folding are done once,
+ * above, for all engines.
+ */
+import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import type * as Stream from "effect/Stream"
+import type { CoordinatorError } from "../CoordinatorError.ts"
+import type { GroupName } from "../Group.ts"
+
+/**
+ * A member as the store holds it. `owner` is the id of the session that keeps it alive; foreign entries may have none.
+ * `version` is the revision of its last write.
+ */
+export interface Entry {
+  readonly id: string
+  readonly value: string
+  readonly token: bigint
+  readonly version: bigint
+  readonly owner: string | undefined
+}
+
+/** What identifies one holding of one entry: only its holder may remove it. */
+export type Holding = Pick<Entry, "id" | "token" | "owner">
+
+/** A whole group at one revision. `epoch` grows when the store was rewound while this process watched. */
+export interface Snapshot {
+  readonly entries: ReadonlyArray<Entry>
+  readonly revision: bigint
+  readonly epoch: number
+}
+
+/** What a group's upstream watch tells, in order. Reconnecting and re-listing have happened below. */
+export type Feed =
+  | { readonly _tag: "Snapshot"; readonly snapshot: Snapshot }
+  | {
+      readonly _tag: "Changes"
+      readonly revision: bigint
+      readonly puts: ReadonlyArray<Entry>
+      readonly removes: ReadonlyArray<string>
+    }
+  | { readonly _tag: "Progress"; readonly revision: bigint }
+  | { readonly _tag: "Disconnected"; readonly cause: CoordinatorError }
+
+/** One entry as followed by its id: what it is at `revision`. */
+export interface Followed {
+  readonly entry: Option.Option<Entry>
+  readonly revision: bigint
+}
+
+/** The answer to an attempt to create an entry. */
+export type Creation =
+  | { readonly _tag: "Created"; readonly token: bigint; readonly version: bigint }
+  | { readonly _tag: "Occupied"; readonly entry: Entry }
+  | { readonly _tag: "SessionGone" }
+
+/**
+ * The answer to a guarded update, with the new version. An update compares the version too: one that was thought lost
+ * and is applied late must not overwrite a newer value.
+ */
+export type Update = { readonly _tag: "Updated"; readonly version: bigint } | { readonly _tag: "Refused" }
+
+/** A linearizable look at a candidate's place: its own entry, and the entry with the next lower token. */
+export interface Turn {
+  readonly own: Option.Option<Entry>
+  readonly ahead: Option.Option<Entry>
+}
+
+/** The answer to a renewal that the quorum saw. */
+export type Renewal =
+  | { readonly _tag: "Renewed"; readonly ttlMillis: number }
+  | { readonly _tag: "Gone" }
+  | { readonly _tag: "Rewound" }
+
+/** One group's part of a store. `create`, `read`, `turn` and `list` are linearizable. */
+export interface GroupStore {
+  readonly create: (session: string, id: string, value: string) => Effect.Effect<Creation, CoordinatorError>
+  readonly read: (id: string) => Effect.Effect<Option.Option<Entry>, CoordinatorError>
+  readonly update: (
+    holding: Holding & Pick<Entry, "version">,
+    value: string
+  ) => Effect.Effect<Update, CoordinatorError>
+  /** Removes the entry if it is still this holding; succeeds as well when it is not. */
+  readonly remove: (holding: Holding) => Effect.Effect<void, CoordinatorError>
+  readonly list: Effect.Effect<Snapshot, CoordinatorError>
+  readonly turn: (id: string, token: bigint) => Effect.Effect<Turn, CoordinatorError>
+  /** Never ends by itself; fails only with what waiting does not cure. */
+  readonly feed: Stream.Stream<Feed, CoordinatorError>
+  /** The same for a single entry, at a cost that does not depend on the group's size. */
+  readonly follow: (id: string) => Stream.Stream<Followed, CoordinatorError>
+}
+
+/** A store, reached from one process. */
+export interface Store {
+  readonly engine: string
+  readonly endpoint: string
+  /** The part of the granted TTL after which this process stops by itself. */
+  readonly margin: number
+  readonly minimumTtlMillis: number
+  readonly maximumValueBytes: number
+  readonly open: (ttlMillis: number) => Effect.Effect<{ readonly id: string; readonly ttlMillis: number }, CoordinatorError>
+  readonly renew: (session: string) => Effect.Effect<Renewal, CoordinatorError>
+  readonly revoke: (session: string) => Effect.Effect<void, CoordinatorError>
+  /** Emits when any answer shows that the store was restored to an earlier state. */
+  readonly rewinds: Stream.Stream<void>
+  readonly group: (name: GroupName) => GroupStore
+}
