@@ -32,6 +32,8 @@ const TypeId = "~effect-ensemble/engines/Memory/Store"
 interface Internals {
   readonly server: MemoryServer
   readonly links: Map<string, MemoryLink>
+  /** Nodes whose next process starts cut off. */
+  readonly cutOff: Set<string>
   readonly base: Clock.Clock
 }
 
@@ -105,7 +107,7 @@ export const makeStore = Effect.fnUntraced(function* (options?: {
   const scope = yield* Effect.scope
   const base = yield* Clock.clockWith(Effect.succeed)
   const server = new MemoryServer({ seed: options?.seed ?? 1, clock: base, scope })
-  return { [TypeId]: { server, links: new Map(), base } }
+  return { [TypeId]: { server, links: new Map(), cutOff: new Set(), base } }
 })
 
 /**
@@ -118,14 +120,17 @@ export const makeProcess = Effect.fnUntraced(function* (
   store: Store,
   options: Options & { readonly node: string }
 ): Effect.fn.Return<Process, CoordinatorError, Scope.Scope> {
-  const { base, links, server } = internals(store)
+  const { base, cutOff, links, server } = internals(store)
   const context = yield* Effect.context<never>()
   const clock = ProcessClock.make(base)
   const link = new MemoryLink({ node: options.node, clock, base, fork: Effect.runForkWith(context) })
   // A process that starts again under the same name is reached by the same name.
   links.set(options.node, link)
-  const coordinator = yield* Effect.flatMap(Client.make(server, link), (client) =>
-    Coordinators.make(client, options)
+  if (cutOff.delete(options.node)) link.partition = "silent"
+  const coordinator = yield* Coordinators.make(
+    Client.facts(options.node),
+    (settings) => Client.make(server, link, settings),
+    options
   ).pipe(Effect.provideService(Clock.Clock, clock))
   return {
     node: options.node,
@@ -154,7 +159,11 @@ export const layer = (options: Options = {}): Layer.Layer<Coordinator, Coordinat
           base,
           fork: Effect.runForkWith(context)
         })
-        return yield* Coordinators.make(yield* Client.make(server, link), options)
+        return yield* Coordinators.make(
+          Client.facts(link.node),
+          (settings) => Client.make(server, link, settings),
+          options
+        )
       })
     })
   )

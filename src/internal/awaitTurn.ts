@@ -9,8 +9,7 @@ import type { Environment, LocalMembership } from "./membership.ts"
 import type { Entry, GroupStore } from "./store.ts"
 
 /** The same key under a higher token is somebody who joined after me: the one I waited for is gone. */
-const gone = (ahead: Entry, now: Option.Option<Entry>): boolean =>
-  Option.isNone(now) || now.value.token !== ahead.token
+const gone = (ahead: Entry, now: Option.Option<Entry>): boolean => Option.isNone(now) || now.value.token !== ahead.token
 
 /** Returns the token once the turn has come. */
 export const make = (

@@ -20,7 +20,7 @@ import type { Environment, LocalMembership } from "./membership.ts"
 import * as LocalMemberships from "./membership.ts"
 import { durationProblem, nameProblem } from "./options.ts"
 import * as SessionKeeper from "./sessionKeeper.ts"
-import type { Store } from "./store.ts"
+import type { Facts, Store } from "./store.ts"
 import { byteLength } from "./utf8.ts"
 import { within } from "./within.ts"
 
@@ -35,7 +35,7 @@ interface Settings extends SessionKeeper.SessionOptions {
   readonly node: string
 }
 
-const settingsOf = Effect.fnUntraced(function* (store: Store, options: Options) {
+const settingsOf = Effect.fnUntraced(function* (store: Facts, options: Options) {
   const refuse = (detail: string) =>
     new CoordinatorError({
       engine: store.engine,
@@ -60,7 +60,8 @@ const settingsOf = Effect.fnUntraced(function* (store: Store, options: Options) 
     )
   }
   const requestMillis = millis(options.requestTimeout, Math.min(mostRequestMillis, ttlMillis / 3))
-  if (requestMillis <= 0) return yield* refuse("requestTimeout is zero: no request could be answered. Give at least 1 ms")
+  if (requestMillis <= 0)
+    return yield* refuse("requestTimeout is zero: no request could be answered. Give at least 1 ms")
   const node = options.node ?? `node-${(yield* Random.nextIntBetween(0, 0x7fffffff)).toString(16).padStart(8, "0")}`
   const problem = nameProblem("node", node)
   if (problem !== undefined) return yield* refuse(problem)
@@ -76,17 +77,19 @@ const settingsOf = Effect.fnUntraced(function* (store: Store, options: Options) 
 
 /** Builds the service; the scope ends the session and everything that lives by it. */
 export const make = Effect.fnUntraced(function* (
-  store: Store,
+  facts: Facts,
+  connect: (settings: { readonly requestMillis: number }) => Effect.Effect<Store, CoordinatorError, Scope.Scope>,
   options: Options
 ): Effect.fn.Return<Coordinator["Service"], CoordinatorError, Scope.Scope> {
-  const settings = yield* settingsOf(store, options)
+  const settings = yield* settingsOf(facts, options)
+  const store = yield* connect(settings)
   const clock = yield* Clock.clockWith(Effect.succeed)
   const local = Effect.provideService(Clock.Clock, clock)
   const memberships = new Map<string, LocalMembership>()
   const locals = new WeakMap<Membership.Membership, LocalMembership>()
 
   const failure = (operation: string, reason: Reason) =>
-    new CoordinatorError({ engine: store.engine, operation, endpoint: store.endpoint, reason })
+    new CoordinatorError({ engine: facts.engine, operation, endpoint: facts.endpoint, reason })
   const late = `No answer within ${Math.round(settings.requestMillis)} ms`
   const bounded =
     (reason: () => Reason) =>
@@ -104,7 +107,7 @@ export const make = Effect.fnUntraced(function* (
     call: (request) => write("Session.settle", request)
   })
 
-  const keeper: SessionKeeper.SessionKeeper = yield* SessionKeeper.make(store, settings, {
+  const keeper: SessionKeeper.SessionKeeper = yield* SessionKeeper.make(facts, store, settings, {
     surrenderUnsafe: (session, cause) => {
       debts.forgetUnsafe(session)
       for (const membership of memberships.values()) membership.stepUnsafe({ _tag: "SessionLost", session, cause })
@@ -117,12 +120,12 @@ export const make = Effect.fnUntraced(function* (
 
   const checkSize = (operation: string, value: string) => {
     const bytes = byteLength(value)
-    return bytes <= store.maximumValueBytes
+    return bytes <= facts.maximumValueBytes
       ? Effect.void
       : Effect.fail(
           failure(
             operation,
-            new TooLarge({ detail: `The value has ${bytes} bytes; ${store.engine} takes ${store.maximumValueBytes}` })
+            new TooLarge({ detail: `The value has ${bytes} bytes; ${facts.engine} takes ${facts.maximumValueBytes}` })
           )
         )
   }
@@ -153,7 +156,10 @@ export const make = Effect.fnUntraced(function* (
     const label = Groups.label(name)
     const inGroup = store.group(name)
     const problem = nameProblem(`name of the ${name.kind}`, name.name)
-    const checked = <A, E, R>(operation: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | CoordinatorError, R> =>
+    const checked = <A, E, R>(
+      operation: string,
+      effect: Effect.Effect<A, E, R>
+    ): Effect.Effect<A, E | CoordinatorError, R> =>
       problem === undefined ? effect : Effect.fail(failure(operation, new InvalidOptions({ detail: problem })))
 
     const join = Effect.fn("Group.join", { attributes: { group: label } })(function* (
@@ -187,11 +193,21 @@ export const make = Effect.fnUntraced(function* (
         "Group.list",
         Effect.map(read("Group.list", inGroup.list), (snapshot) => GroupHub.viewOf(snapshot, keeper.owns))
       ).pipe(Effect.withSpan("Group.list", { attributes: { group: label } })),
-      watch: Stream.unwrap(checked("Group.watch", Effect.map(RcMap.get(hubs, name), (hub) => hub.watch))),
-      changes: Stream.unwrap(checked("Group.changes", Effect.map(RcMap.get(hubs, name), (hub) => hub.changes))),
+      watch: Stream.unwrap(
+        checked(
+          "Group.watch",
+          Effect.map(RcMap.get(hubs, name), (hub) => hub.watch)
+        )
+      ),
+      changes: Stream.unwrap(
+        checked(
+          "Group.changes",
+          Effect.map(RcMap.get(hubs, name), (hub) => hub.changes)
+        )
+      ),
       awaitTurn: (mine) => awaitTurn.make(env, label, inGroup, mine, locals.get(mine))
     }
   }
 
-  return { engine: store.engine, node: settings.node, session: Cell.changes(keeper.state), group }
+  return { engine: facts.engine, node: settings.node, session: Cell.changes(keeper.state), group }
 })

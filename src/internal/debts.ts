@@ -20,13 +20,16 @@ interface Debt {
   /** `undefined` where the answer that would have named it never came. */
   readonly token: bigint | undefined
   readonly session: string
+  /** The membership that made it. */
+  readonly by: object
   since: Session.Instant
   absentSince: Session.Instant | undefined
 }
 
 export interface Debts {
   readonly addUnsafe: (debt: Omit<Debt, "since" | "absentSince">) => void
-  readonly has: (key: string) => boolean
+  /** Whether another membership than this one has left a debt under the key. */
+  readonly inherited: (key: string, by: object) => boolean
   /** Debts end with the session that keeps their entries alive. */
   readonly forgetUnsafe: (session: string) => void
   readonly settle: (lease: Session.Lease) => Effect.Effect<"Settled" | "Overdue">
@@ -66,9 +69,12 @@ export const make = (options: {
 
   return {
     addUnsafe: (debt) => {
+      const same = (other: Debt) =>
+        other.key === debt.key && other.session === debt.session && other.token === debt.token
+      if (debts.some(same)) return
       debts = [...debts, { ...debt, since: now(), absentSince: undefined }]
     },
-    has: (key) => debts.some((debt) => debt.key === key),
+    inherited: (key, by) => debts.some((debt) => debt.key === key && debt.by !== by),
     forgetUnsafe: (session) => {
       debts = debts.filter((debt) => debt.session !== session)
     },

@@ -24,7 +24,10 @@ export interface Environment {
   readonly debts: Debts
   readonly requestMillis: number
   readonly background: boolean
-  readonly read: <A>(operation: string, request: Effect.Effect<A, CoordinatorError>) => Effect.Effect<A, CoordinatorError>
+  readonly read: <A>(
+    operation: string,
+    request: Effect.Effect<A, CoordinatorError>
+  ) => Effect.Effect<A, CoordinatorError>
   readonly write: <A>(
     operation: string,
     request: Effect.Effect<A, CoordinatorError>
@@ -61,6 +64,7 @@ export const join = Effect.fnUntraced(function* (
   const rejoin = options.rejoin ?? false
   let state = Machine.initial
   const status = yield* Cell.make(Machine.status(state))
+  const identity = {}
   const lost = Deferred.makeUnsafe<never, Membership.MembershipLost>()
   const first = Deferred.makeUnsafe<void, CoordinatorError | Membership.MemberConflict>()
   const changed = Notifier.make()
@@ -87,6 +91,9 @@ export const join = Effect.fnUntraced(function* (
     }
     changed.wakeUnsafe()
   }
+
+  const oweUnsafe = (session: string, token: bigint | undefined) =>
+    env.debts.addUnsafe({ group, key: request.key, id, token, session, by: identity })
 
   const isOver = () => state._tag === "Lost" || state._tag === "Closed"
 
@@ -116,7 +123,7 @@ export const join = Effect.fnUntraced(function* (
       unanswered = undefined
       return entry
     }
-    if (mayBeThis && entry.owner === lease.id && !env.debts.has(request.key)) {
+    if (mayBeThis && entry.owner === lease.id && !env.debts.inherited(request.key, identity)) {
       confirmUnsafe(lease, entry, entry.value === desired.value ? desired.version : -1)
     } else {
       yield* env.write("Group.join", group.remove(entry))
@@ -138,7 +145,9 @@ export const join = Effect.fnUntraced(function* (
     const creation = yield* env.write("Group.join", group.create(lease.id, id, value)).pipe(
       Effect.tapError((error) =>
         Effect.sync(() => {
-          if (error.reason._tag !== "OutcomeUnknown") unanswered = before
+          // It may be applied at any time from now on, also after a later attempt has succeeded and been withdrawn.
+          if (error.reason._tag === "OutcomeUnknown") oweUnsafe(lease.id, undefined)
+          else unanswered = before
         })
       )
     )
@@ -280,14 +289,14 @@ export const join = Effect.fnUntraced(function* (
       const { session, token } = last
       yield* env.write("Membership.withdraw", group.remove({ id, token, owner: session })).pipe(
         Effect.catch((error) => {
-          env.debts.addUnsafe({ group, key: request.key, id, token, session })
+          oweUnsafe(session, token)
           return Effect.logWarning(
             `Withdrawing ${id} from ${label} was not confirmed; it is removed with the next renewal. ${error.message}`
           )
         })
       )
     } else if (unanswered !== undefined && unanswered === current?.id) {
-      env.debts.addUnsafe({ group, key: request.key, id, token: undefined, session: unanswered })
+      oweUnsafe(unanswered, undefined)
     }
   })
 

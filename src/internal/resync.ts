@@ -3,9 +3,11 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { CoordinatorError } from "../CoordinatorError.ts"
 import * as metrics from "./metrics.ts"
+import { within } from "./within.ts"
 
 /** The connection is good, but this watch cannot go on from where it was: read everything anew. */
 export class WatchBroken extends Data.TaggedError("WatchBroken")<{
@@ -22,7 +24,13 @@ const longestPauseMillis = 5_000
  */
 export const resync = <A>(options: {
   readonly label: string
-  readonly start: Effect.Effect<Stream.Stream<A, CoordinatorError | WatchBroken>, CoordinatorError | WatchBroken>
+  readonly start: Effect.Effect<
+    Stream.Stream<A, CoordinatorError | WatchBroken>,
+    CoordinatorError | WatchBroken,
+    Scope.Scope
+  >
+  /** A start that is not answered by then is given up: a request sent into a dead connection may never fail by itself. */
+  readonly within: { readonly millis: number; readonly orElse: CoordinatorError }
   readonly disconnected: (cause: CoordinatorError) => ReadonlyArray<A>
 }): Stream.Stream<A, CoordinatorError> =>
   Stream.suspend(() => {
@@ -53,9 +61,15 @@ export const resync = <A>(options: {
       )
     }
 
+    const started = Effect.flatMap(Effect.scope, (scope) =>
+      within(Scope.provide(options.start, scope), {
+        millis: options.within.millis,
+        orElse: Effect.fail(options.within.orElse)
+      })
+    )
     const round = Stream.suspend(() => {
       let delivered = 0
-      return Stream.unwrap(options.start).pipe(
+      return Stream.unwrap(started).pipe(
         Stream.concat(Stream.fail(new WatchBroken({ why: "ended" }))),
         Stream.tap(() =>
           Effect.sync(() => {

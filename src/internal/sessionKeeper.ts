@@ -12,7 +12,7 @@ import * as Session from "../Session.ts"
 import { backoff } from "./backoff.ts"
 import * as Cell from "./cell.ts"
 import * as metrics from "./metrics.ts"
-import type { Store } from "./store.ts"
+import type { Facts, Store } from "./store.ts"
 import { within } from "./within.ts"
 
 export interface SessionKeeper {
@@ -50,15 +50,16 @@ const retriesPerTtl = 12
 /** How late a jump of the wall clock may be noticed by the timers, as a part of the TTL; `ensure` notices it at once. */
 const looksPerTtl = 10
 
-const unanswered = (store: Store, operation: string, millis: number) =>
+const unanswered = (facts: Facts, operation: string, millis: number) =>
   new CoordinatorError({
-    engine: store.engine,
+    engine: facts.engine,
     operation,
-    endpoint: store.endpoint,
+    endpoint: facts.endpoint,
     reason: new Unreachable({ detail: `No answer within ${Math.round(millis)} ms` })
   })
 
 export const make = Effect.fnUntraced(function* (
+  facts: Facts,
   store: Store,
   options: SessionOptions,
   hooks: SessionHooks
@@ -106,20 +107,20 @@ export const make = Effect.fnUntraced(function* (
     if (after._tag === "Suspended") {
       const seconds = Math.max(0, (after.deadline - clock.currentTimeMillisUnsafe()) / 1000).toFixed(1)
       yield* Effect.logWarning(
-        `The session with ${store.engine} is suspended: ${after.cause.message}. ` +
+        `The session with ${facts.engine} is suspended: ${after.cause.message}. ` +
           `Memberships are given up in ${seconds} s unless a renewal is answered before`
       )
     } else if (after._tag === "Lost") {
       yield* Metric.update(Metric.withAttributes(metrics.sessionsLost, { cause: after.cause }), 1)
       yield* Effect.logError(
-        `The session with ${store.engine} is lost because ${Membership.describeCause(after.cause)}. ` +
+        `The session with ${facts.engine} is lost because ${Membership.describeCause(after.cause)}. ` +
           `Its memberships have ended; a new session is being opened`
       )
     } else if (after._tag === "Connected") {
       yield* Effect.logInfo(
         before._tag === "Suspended"
-          ? `The session with ${store.engine} is renewed again`
-          : `Session ${after.lease.generation} with ${store.engine} is open for ${after.lease.ttlMillis} ms at a time`
+          ? `The session with ${facts.engine} is renewed again`
+          : `Session ${after.lease.generation} with ${facts.engine} is open for ${after.lease.ttlMillis} ms at a time`
       )
     }
   })
@@ -128,10 +129,10 @@ export const make = Effect.fnUntraced(function* (
     const sentAt = now()
     const granted = yield* within(store.open(options.ttlMillis), {
       millis,
-      orElse: Effect.fail(unanswered(store, "Session.open", millis))
+      orElse: Effect.fail(unanswered(facts, "Session.open", millis))
     })
     created.add(granted.id)
-    const opened = { id: granted.id, generation, sentAt, ttlMillis: granted.ttlMillis, margin: store.margin }
+    const opened = { id: granted.id, generation, sentAt, ttlMillis: granted.ttlMillis, margin: facts.margin }
     stepUnsafe({ _tag: "Opened", lease: opened, now: now() })
   })
 
@@ -139,7 +140,7 @@ export const make = Effect.fnUntraced(function* (
     openOnce(generation, options.requestMillis).pipe(
       Effect.tapError((cause) => {
         stepUnsafe({ _tag: "OpenFailed", cause })
-        return Effect.logWarning(`No session with ${store.engine} yet; trying again. ${cause.message}`)
+        return Effect.logWarning(`No session with ${facts.engine} yet; trying again. ${cause.message}`)
       }),
       Effect.retry(backoff(100, Math.max(1000, options.ttlMillis / renewalsPerTtl))),
       Effect.orDie
@@ -150,7 +151,7 @@ export const make = Effect.fnUntraced(function* (
     const millis = Math.max(1, Math.min(options.requestMillis, Session.remainingMillis(current, sentAt)))
     const answer = yield* within(store.renew(current.id), {
       millis,
-      orElse: Effect.fail(unanswered(store, "Session.renew", millis))
+      orElse: Effect.fail(unanswered(facts, "Session.renew", millis))
     }).pipe(Effect.result)
     if (answer._tag === "Failure") {
       yield* Metric.update(Metric.withAttributes(metrics.renewals, { outcome: "failed" }), 1)
@@ -219,7 +220,7 @@ export const make = Effect.fnUntraced(function* (
       (attempts) =>
         within(attempts, {
           millis: options.connectMillis,
-          orElse: Effect.fail(unanswered(store, "Session.open", options.connectMillis))
+          orElse: Effect.fail(unanswered(facts, "Session.open", options.connectMillis))
         })
     )
   }
@@ -230,7 +231,7 @@ export const make = Effect.fnUntraced(function* (
         const current = lease()
         if (current !== undefined) stepUnsafe({ _tag: "Expired", id: current.id, cause: "StoreRewound" })
         return Effect.logError(
-          `The store ${store.engine} was rewound to an earlier state. Every watch re-lists and every member joins anew`
+          `The store ${facts.engine} was rewound to an earlier state. Every watch re-lists and every member joins anew`
         )
       })
     ),

@@ -77,10 +77,7 @@ export type Renewal =
 export interface GroupStore {
   readonly create: (session: string, id: string, value: string) => Effect.Effect<Creation, CoordinatorError>
   readonly read: (id: string) => Effect.Effect<Option.Option<Entry>, CoordinatorError>
-  readonly update: (
-    holding: Holding & Pick<Entry, "version">,
-    value: string
-  ) => Effect.Effect<Update, CoordinatorError>
+  readonly update: (holding: Holding & Pick<Entry, "version">, value: string) => Effect.Effect<Update, CoordinatorError>
   /** Removes the entry if it is still this holding; succeeds as well when it is not. */
   readonly remove: (holding: Holding) => Effect.Effect<void, CoordinatorError>
   readonly list: Effect.Effect<Snapshot, CoordinatorError>
@@ -91,15 +88,21 @@ export interface GroupStore {
   readonly follow: (id: string) => Stream.Stream<Followed, CoordinatorError>
 }
 
-/** A store, reached from one process. */
-export interface Store {
+/** What is known of a store before it is reached. */
+export interface Facts {
   readonly engine: string
   readonly endpoint: string
   /** The part of the granted TTL after which this process stops by itself. */
   readonly margin: number
   readonly minimumTtlMillis: number
   readonly maximumValueBytes: number
-  readonly open: (ttlMillis: number) => Effect.Effect<{ readonly id: string; readonly ttlMillis: number }, CoordinatorError>
+}
+
+/** A store, reached from one process. */
+export interface Store {
+  readonly open: (
+    ttlMillis: number
+  ) => Effect.Effect<{ readonly id: string; readonly ttlMillis: number }, CoordinatorError>
   readonly renew: (session: string) => Effect.Effect<Renewal, CoordinatorError>
   readonly revoke: (session: string) => Effect.Effect<void, CoordinatorError>
   /** Emits when any answer shows that the store was restored to an earlier state. */

@@ -9,7 +9,7 @@
  * **Details**
  *
  * Faults are named by the node of the process they strike. Each stays until it is taken back; `heal` takes back all
- * faults of one node. Durations are of the test's clock.
+ * faults of one node, `healAll` those of all. Durations are of the test's clock.
  *
  * @since 0.1.0
  */
@@ -49,6 +49,7 @@ const TypeId = "~effect-ensemble/testing/Faults/Backup"
  * Of one process:
  *
  * - `partition`: nothing is answered (`"silent"`, default), connections are refused, or requests arrive and answers do not.
+ *   `partitionFromStart`: the next process of that node starts so.
  * - `freezeRenewals`: only renewals go unanswered. `hangReleases`: removals and revocations hang, against interruption too.
  * - `pause`, `resume`: the process stands still, its clocks go on.
  * - `skewClock`: its clocks run at a rate. `jumpClock`: its wall clock jumps.
@@ -65,7 +66,9 @@ const TypeId = "~effect-ensemble/testing/Faults/Backup"
  */
 export interface Faults {
   readonly partition: (node: string, how?: Partition) => Effect.Effect<void>
+  readonly partitionFromStart: (node: string) => Effect.Effect<void>
   readonly heal: (node: string) => Effect.Effect<void>
+  readonly healAll: Effect.Effect<void>
   readonly freezeRenewals: (node: string) => Effect.Effect<void>
   readonly hangReleases: (node: string) => Effect.Effect<void>
   readonly pause: (node: string) => Effect.Effect<void>
@@ -130,7 +133,7 @@ const millis = (input: Duration.Input): number => Duration.toMillis(Duration.fro
  * @since 0.1.0
  */
 export const make = (store: Memory.Store): Faults => {
-  const { links, server } = Memory.internals(store)
+  const { cutOff, links, server } = Memory.internals(store)
   const at = (node: string, strike: (link: MemoryLink) => void): Effect.Effect<void> =>
     Effect.sync(() => {
       const link = links.get(node)
@@ -145,20 +148,12 @@ export const make = (store: Memory.Store): Faults => {
         link.partition = how
         if (how === "refused") link.resetUnsafe()
       }),
-    heal: (node) =>
-      at(node, (link) => {
-        link.partition = undefined
-        link.renewalsFrozen = false
-        link.eventDelayMillis = 0
-        link.lagMillis = 0
-        link.latencyMillis = 0
-        link.duplicating = false
-        link.dropping = 0
-        link.lostWrites.length = 0
-        link.hangReleases(false)
-        link.clock.setRateUnsafe(1)
-        link.clock.running.openUnsafe()
-      }),
+    partitionFromStart: (node) => Effect.sync(() => void cutOff.add(node)),
+    heal: (node) => at(node, (link) => link.healUnsafe()),
+    healAll: Effect.sync(() => {
+      server.restoreIndex()
+      for (const link of links.values()) link.healUnsafe()
+    }),
     freezeRenewals: (node) =>
       at(node, (link) => {
         link.renewalsFrozen = true
@@ -258,7 +253,13 @@ export const inspect = (store: Memory.Store): Effect.Effect<Inspection> =>
       for (const [operation, count] of link.requests) requests[operation] = (requests[operation] ?? 0) + count
     }
     return {
-      entries: server.allEntries.map(({ group, id, owner, token, value }) => ({ group, id, value, token, session: owner })),
+      entries: server.allEntries.map(({ group, id, owner, token, value }) => ({
+        group,
+        id,
+        value,
+        token,
+        session: owner
+      })),
       sessions: server.openSessions.length,
       watches: server.watches,
       revision: server.revision,

@@ -5,4 +5,7 @@
  */
 
 /** @since 0.1.0 */
+export * as Conformance from "./Conformance.ts"
+
+/** @since 0.1.0 */
 export * as Faults from "./Faults.ts"

@@ -11,7 +11,7 @@ import { CoordinatorError, Unreachable } from "../../CoordinatorError.ts"
 import type { GroupName } from "../../Group.ts"
 import { label } from "../../Group.ts"
 import { resync, WatchBroken } from "../../internal/resync.ts"
-import type { Entry, Feed, Followed, GroupStore, Holding, Store } from "../../internal/store.ts"
+import type { Entry, Facts, Feed, Followed, GroupStore, Holding, Store } from "../../internal/store.ts"
 import type { MemoryLink } from "./link.ts"
 import type { MemoryServer, Write } from "./server.ts"
 import { keyOf } from "./server.ts"
@@ -31,6 +31,15 @@ const minimumTtlMillis = 100
 /** As etcd's default limit for a request. */
 const maximumValueBytes = 1_500_000
 
+/** What is known of the embedded store before it is reached. */
+export const facts = (node: string): Facts => ({
+  engine: "memory",
+  endpoint: `memory://${node}`,
+  margin: 0.8,
+  minimumTtlMillis,
+  maximumValueBytes
+})
+
 interface OpenWatch {
   /** The newest write that the store has sent, as it says on each beat. */
   sent: bigint
@@ -43,7 +52,8 @@ interface OpenWatch {
 
 export const make = Effect.fnUntraced(function* (
   server: MemoryServer,
-  link: MemoryLink
+  link: MemoryLink,
+  settings: { readonly requestMillis: number }
 ): Effect.fn.Return<Store, never, Scope.Scope> {
   const rewinds = yield* PubSub.unbounded<void>()
   const watches = new Set<OpenWatch>()
@@ -69,6 +79,11 @@ export const make = Effect.fnUntraced(function* (
 
   const silent = () => link.error("Group.watch", new Unreachable({ detail: "The connection has gone silent" }))
   const cut = () => link.error("Group.watch", new Unreachable({ detail: "The connection was reset" }))
+
+  const patience = {
+    millis: settings.requestMillis,
+    orElse: link.error("Group.watch", new Unreachable({ detail: `No answer within ${settings.requestMillis} ms` }))
+  }
 
   const resetUnsafe = (error: CoordinatorError) => {
     for (const watch of Array.from(watches)) watch.fail(error)
@@ -164,8 +179,7 @@ export const make = Effect.fnUntraced(function* (
 
   const group = (name: GroupName): GroupStore => {
     const path = label(name)
-    const holds = (holding: Holding) => (entry: Entry) =>
-      entry.token === holding.token && entry.owner === holding.owner
+    const holds = (holding: Holding) => (entry: Entry) => entry.token === holding.token && entry.owner === holding.owner
 
     const feed = Stream.suspend(() => {
       let seen = { revision: 0n, epoch: -1 }
@@ -199,12 +213,18 @@ export const make = Effect.fnUntraced(function* (
           })
         )
       })
-      return resync<Feed>({ label: path, start, disconnected: (cause) => [{ _tag: "Disconnected", cause }] })
+      return resync<Feed>({
+        label: path,
+        within: patience,
+        start,
+        disconnected: (cause) => [{ _tag: "Disconnected", cause }]
+      })
     })
 
     const follow = (id: string) =>
       resync<Followed>({
         label: path,
+        within: patience,
         start: Effect.gen(function* () {
           const found = yield* call("read", "Group.follow.read", () => ({
             entry: server.read(path, id),
@@ -261,11 +281,6 @@ export const make = Effect.fnUntraced(function* (
   }
 
   return {
-    engine: "memory",
-    endpoint: `memory://${link.node}`,
-    margin: 0.8,
-    minimumTtlMillis,
-    maximumValueBytes,
     open: (ttlMillis) =>
       Effect.tap(
         link.call(

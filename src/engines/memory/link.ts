@@ -67,6 +67,21 @@ export class MemoryLink {
     else this.releases.openUnsafe()
   }
 
+  /** Takes every fault back. */
+  healUnsafe(): void {
+    this.partition = undefined
+    this.renewalsFrozen = false
+    this.eventDelayMillis = 0
+    this.lagMillis = 0
+    this.latencyMillis = 0
+    this.duplicating = false
+    this.dropping = 0
+    this.lostWrites.length = 0
+    this.hangReleases(false)
+    this.clock.setRateUnsafe(1)
+    this.clock.running.openUnsafe()
+  }
+
   resetUnsafe(): void {
     for (const reset of Array.from(this.onReset)) reset()
   }
