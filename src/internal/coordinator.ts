@@ -11,7 +11,7 @@ import { CoordinatorError, InvalidOptions, OutcomeUnknown, TooLarge, Unreachable
 import type { Reason } from "../CoordinatorError.ts"
 import type { Group, GroupName, JoinOptions } from "../Group.ts"
 import * as Groups from "../Group.ts"
-import * as Membership from "../Membership.ts"
+import type * as Membership from "../Membership.ts"
 import * as awaitTurn from "./awaitTurn.ts"
 import * as Cell from "./cell.ts"
 import * as Debts from "./debts.ts"
@@ -173,17 +173,14 @@ export const make = Effect.fnUntraced(function* (
       }
       yield* checkSize("Group.join", entry.value)
       const key = `${label}/${id}`
-      if (memberships.has(key)) {
-        return yield* new Membership.MemberConflict({ group: label, id, holder: "another membership of this process" })
-      }
       const membershipScope = yield* Effect.scope
       const request = { label, key, group: inGroup, id, value: entry.value, options: joinOptions }
-      const membership = yield* LocalMemberships.join(env, request, membershipScope, (joined) => {
+      return yield* LocalMemberships.join(env, request, membershipScope, (joined) => {
+        if (memberships.has(key)) return undefined
         memberships.set(key, joined)
         locals.set(joined.membership, joined)
         return () => memberships.delete(key)
       })
-      return membership
     })
 
     return {

@@ -58,7 +58,8 @@ export const join = Effect.fnUntraced(function* (
   env: Environment,
   request: JoinRequest,
   scope: Scope.Scope,
-  registerUnsafe: (local: LocalMembership) => () => void
+  /** Enters it under its key, or refuses because the key is taken: in one turn, since two may join at once. */
+  registerUnsafe: (local: LocalMembership) => (() => void) | undefined
 ) {
   const { group, id, label, options } = request
   const rejoin = options.rejoin ?? false
@@ -349,6 +350,9 @@ export const join = Effect.fnUntraced(function* (
   return yield* Effect.uninterruptibleMask(
     Effect.fnUntraced(function* (restore) {
       const unregister = registerUnsafe({ membership, stateUnsafe: () => state, stepUnsafe })
+      if (unregister === undefined) {
+        return yield* new Membership.MemberConflict({ group: label, id, holder: "another membership of this process" })
+      }
       if (env.background && rejoin && env.keeper.state.value._tag === "Connecting") {
         Deferred.doneUnsafe(first, Effect.void)
       }

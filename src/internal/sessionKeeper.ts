@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as FiberHandle from "effect/FiberHandle"
 import * as Metric from "effect/Metric"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
@@ -37,7 +38,7 @@ export interface SessionOptions {
 export interface SessionHooks {
   /** Ends the memberships that a session carried, in the same turn in which it is lost. */
   readonly surrenderUnsafe: (session: string, cause: Session.LossCause) => void
-  /** Runs after each acknowledged renewal. */
+  /** Runs after acknowledged renewals, one at a time. */
   readonly renewed: (lease: Session.Lease) => Effect.Effect<void>
 }
 
@@ -69,6 +70,7 @@ export const make = Effect.fnUntraced(function* (
   const fork = Effect.runForkWith(context)
   const state = yield* Cell.make<Session.SessionState>(Session.initial)
   const created = new Set<string>()
+  const housekeeping = yield* FiberHandle.make()
   let connected = Deferred.makeUnsafe<Session.Lease>()
   let lost = Deferred.makeUnsafe<void>()
 
@@ -182,7 +184,8 @@ export const make = Effect.fnUntraced(function* (
       const still = lease()
       if (still === undefined) return
       answered = yield* renewOnce(still)
-      if (answered) yield* hooks.renewed(still)
+      // Apart: what it asks of the store may hang, and the next renewal must not wait for it.
+      if (answered) yield* FiberHandle.run(housekeeping, hooks.renewed(still), { onlyIfMissing: true })
     }
   })
 

@@ -101,6 +101,16 @@ export const cases: ReadonlyArray<Case> = [
     })
   ),
 
+  conform(contract, "of two joins of one id at the same time here, one is a conflict", [], (harness) =>
+    Effect.gen(function* () {
+      const a = yield* harness.process("a")
+      const join = (value: string) => Effect.exit(groupOf(a).join({ value }))
+      const exits = yield* Effect.all([join("1"), join("2"), join("3")], { concurrency: "unbounded" })
+      yield* expectEqual(exits.filter(Exit.isSuccess).length, 1, "joins that succeeded")
+      yield* expect(yield* holds(harness, ["a"]), "there is one entry")
+    })
+  ),
+
   conform(contract, "a live foreign holder is a conflict when asked to fail, naming it", [], (harness) =>
     Effect.gen(function* () {
       const a = yield* harness.process("a")
@@ -387,6 +397,25 @@ export const cases: ReadonlyArray<Case> = [
         )
         yield* eventually(harness, "the entry is gone", holds(harness, []))
       })
+  ),
+
+  conform(contract, "many releases that hang do not hold the renewals up", ["hangReleases"], (harness) =>
+    Effect.gen(function* () {
+      const a = yield* harness.process("a")
+      const states = yield* collect(a.coordinator.session)
+      const leavers = yield* Effect.forEach(Array.from({ length: 8 }), (_, index) =>
+        joinScoped(a, "1", false, `leaver-${index}`)
+      )
+      yield* fault(harness, "hangReleases")("a")
+      yield* Effect.forEach(leavers, ({ leave }) => Effect.forkScoped(leave, { startImmediately: true }))
+      yield* eventually(
+        harness,
+        "the session is given up",
+        Effect.map(states, (all) => all.some((state) => state._tag === "Lost"))
+      )
+      const lost = (yield* states).find((state) => state._tag === "Lost")
+      yield* expectEqual(lost?._tag === "Lost" ? lost.cause : undefined, "DebtUnsettled", "why it was given up")
+    })
   ),
 
   conform(
