@@ -21,3 +21,15 @@ export * as Session from "./Session.ts"
 
 /** @since 0.1.0 */
 export * as Memory from "./engines/Memory.ts"
+
+/** @since 0.1.0 */
+export * as Barrier from "./Barrier.ts"
+
+/** @since 0.1.0 */
+export * as Discovery from "./Discovery.ts"
+
+/** @since 0.1.0 */
+export * as Election from "./Election.ts"
+
+/** @since 0.1.0 */
+export * as Lock from "./Lock.ts"

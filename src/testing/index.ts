@@ -9,3 +9,6 @@ export * as Conformance from "./Conformance.ts"
 
 /** @since 0.1.0 */
 export * as Faults from "./Faults.ts"
+
+/** @since 0.1.0 */
+export * as History from "./History.ts"

@@ -1,0 +1,175 @@
+/** Barriers: when they opened, and whom they let pass. */
+import * as HashMap from "effect/HashMap"
+import { describe, moment } from "./describe.ts"
+import type { Event, Of, Violation } from "./events.ts"
+import type { Truth, Version } from "./truth.ts"
+
+/**
+ * What a barrier opens by.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BarrierRule {
+  readonly minimum: number
+  readonly isReady: (value: string) => boolean
+}
+
+/** How long a record may take to reach one who is not cut off. */
+const reachMillis = 5_000
+
+interface Wait {
+  readonly start: Of<"Waiting">
+  end: Of<"Passed"> | Of<"GaveUp"> | undefined
+}
+
+const isOpening = (version: Version, passed: Of<"Passed">, rule: BarrierRule | undefined): boolean => {
+  const { members } = version
+  return (
+    HashMap.size(members) === passed.members.length &&
+    passed.members.every(({ id, token }) => {
+      const found = HashMap.get(members, id)
+      return found._tag === "Some" && found.value.token === token && (rule?.isReady(found.value.value) ?? true)
+    }) &&
+    HashMap.size(members) >= (rule?.minimum ?? 1)
+  )
+}
+
+/** Each opening is of a revision at which every member was ready, and there were enough. */
+const checkOpening = (passed: Of<"Passed">, truth: Truth, rule: BarrierRule | undefined): ReadonlyArray<Violation> => {
+  const known = truth.versions(passed.group).filter((version) => version.order < passed.order)
+  const candidates = truth.isLowered(passed.group, passed.order)
+    ? known
+    : Array.from({ length: truth.epochAt(passed.order) + 1 }, (_, epoch) =>
+        known.findLast((version) => version.epoch === epoch && version.revision <= passed.revision)
+      ).filter((version) => version !== undefined)
+  return candidates.some((version) => isOpening(version, passed, rule))
+    ? []
+    : [
+        {
+          name: "OpenedTooEarly",
+          message:
+            `${passed.process} passed ${passed.group} by revision ${passed.revision} with ${describe(passed.members)}; ` +
+            `the store had ` +
+            (candidates.length === 0
+              ? "nothing there"
+              : candidates
+                  .map(({ members }) =>
+                    describe(Array.from(HashMap.entries(members), ([id, held]) => ({ id, ...held })))
+                  )
+                  .join(" or ")),
+          events: [passed]
+        }
+      ]
+}
+
+const names = (passed: Of<"Passed">, mine: { readonly id: string; readonly token: bigint }): boolean =>
+  passed.members.some(({ id, token }) => id === mine.id && token === mine.token)
+
+/** A wait passes by an opening that names its own member. */
+const checkNamed = ({ end, start }: Wait, truth: Truth): ReadonlyArray<Violation> => {
+  const { mine } = start
+  if (end?._tag !== "Passed" || mine === undefined || names(end, mine)) return []
+  const stayed = truth
+    .lives(start.group)
+    .some(
+      (life) =>
+        life.id === mine.id &&
+        life.token === mine.token &&
+        life.from.order < start.order &&
+        (life.to === undefined || life.to.order > end.order)
+    )
+  return stayed
+    ? [
+        {
+          name: "PassedUnnamed",
+          message: `${start.process} passed ${start.group} at ${moment(end)} by an opening that does not name ${mine.id}#${mine.token}`,
+          events: [start, end]
+        }
+      ]
+    : []
+}
+
+/** Whether anything kept a process from hearing of an opening. */
+const isExcused = (
+  events: ReadonlyArray<Event>,
+  truth: Truth,
+  { start }: Wait,
+  mine: { readonly id: string; readonly token: bigint },
+  until: number
+): boolean => {
+  const states = new Map<string, boolean>([
+    ["Paused", false],
+    ["Cut", false]
+  ])
+  for (const event of events) {
+    if (event.at > until) break
+    if (event.process === start.process) {
+      if (event._tag === "Paused" || event._tag === "Cut") {
+        if (event.order > start.order) return true
+        states.set(event._tag, true)
+      }
+      if (event._tag === "Resumed") states.set("Paused", false)
+      if (event._tag === "Healed") states.set("Cut", false)
+      if (event.order > start.order && Array.from(states.values()).includes(true)) return true
+    }
+    if (event.order > start.order && (event._tag === "Restored" || (event._tag === "Removed" && event.forced)))
+      return true
+  }
+  if (Array.from(states.values()).includes(true)) return true
+  return !truth
+    .lives(start.group)
+    .some((life) => life.id === mine.id && life.token === mine.token && (life.to === undefined || life.to.at > until))
+}
+
+/** Everybody named in an opening whose wait was in progress passes. */
+const checkLeftBehind = (
+  events: ReadonlyArray<Event>,
+  truth: Truth,
+  waits: ReadonlyArray<Wait>,
+  passed: Of<"Passed">
+): ReadonlyArray<Violation> =>
+  waits.flatMap((wait) => {
+    const { end, start } = wait
+    const { mine } = start
+    if (mine === undefined || start.group !== passed.group || start.order > passed.order) return []
+    if (!names(passed, mine) || end?._tag === "Passed") return []
+    const until = passed.at + reachMillis
+    const stuck = end ?? events.findLast((event) => event._tag === "Settled")
+    if (stuck === undefined || stuck.at < until || (stuck._tag === "GaveUp" && !stuck.timedOut)) return []
+    if (isExcused(events, truth, wait, mine, until)) return []
+    return [
+      {
+        name: "LeftBehindBarrier" as const,
+        message:
+          `${start.process} was waiting at ${start.group} when ${passed.process} passed at ${moment(passed)} by an opening ` +
+          `that names ${mine.id}#${mine.token}, and did not pass itself until ${moment(stuck)}`,
+        events: [start, passed, stuck]
+      }
+    ]
+  })
+
+export const check = (
+  events: ReadonlyArray<Event>,
+  truth: Truth,
+  rules: Readonly<Record<string, BarrierRule>>
+): ReadonlyArray<Violation> => {
+  const waits = new Map<number, Wait>()
+  const firsts = new Map<string, Of<"Passed">>()
+  for (const event of events) {
+    if (event._tag === "Waiting") waits.set(event.wait, { start: event, end: undefined })
+    if (event._tag !== "Passed" && event._tag !== "GaveUp") continue
+    const wait = waits.get(event.wait)
+    if (wait !== undefined) wait.end = event
+    if (event._tag !== "Passed") continue
+    const key = `${event.group} ${event.revision} ${describe(event.members)}`
+    if (!firsts.has(key)) firsts.set(key, event)
+  }
+  const all = Array.from(waits.values())
+  const openings = Array.from(firsts.values())
+  return [
+    ...(truth.known ? openings.flatMap((passed) => checkOpening(passed, truth, rules[passed.group])) : []),
+    ...all.flatMap((wait) => checkNamed(wait, truth)),
+    ...openings.flatMap((passed) => checkLeftBehind(events, truth, all, passed))
+  ]
+}
