@@ -5,6 +5,7 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import { CoordinatorError, OutcomeUnknown, Unreachable } from "../../CoordinatorError.ts"
 import type { ProcessClock } from "./processClock.ts"
@@ -116,9 +117,7 @@ export class MemoryLink {
       yield* this.clock.running.await
       yield* Effect.yieldNow
       yield* sent
-      yield* this.sleep(this.latencyMillis)
-      const answer = yield* arrived
-      yield* this.sleep(this.latencyMillis)
+      const answer = yield* this.latencyMillis > 0 ? this.travel(arrived) : arrived
       yield* answered
       yield* this.clock.running.await
       yield* Effect.yieldNow
@@ -130,6 +129,14 @@ export class MemoryLink {
           this.releases.isOpen() ? exchange : Effect.andThen(Effect.uninterruptible(this.releases.await), exchange)
         )
       : exchange
+  }
+
+  /** What is on its way arrives, whatever becomes of who sent it. */
+  private travel<A>(arrived: Effect.Effect<A, CoordinatorError>): Effect.Effect<A, CoordinatorError> {
+    const way = this.sleep(this.latencyMillis)
+    return Effect.flatMap(Effect.forkDetach(Effect.andThen(way, arrived), { startImmediately: true }), (fiber) =>
+      Effect.tap(Fiber.join(fiber), () => way)
+    )
   }
 
   private unknownIfWrite(kind: RequestKind, operation: string): CoordinatorError {

@@ -270,6 +270,17 @@ export const cases: ReadonlyArray<Case> = [
     })
   ),
 
+  conform(contract, "leaving at the moment of being replaced does not remove the other's entry", ["put"], (harness) =>
+    Effect.gen(function* () {
+      const a = yield* harness.process("a")
+      const { leave } = yield* joinScoped(a, "1")
+      yield* fault(harness, "put")(election, "a", "foreign")
+      // Before the news has come: the removal is sent all the same.
+      yield* leave
+      yield* expectEqual(yield* valueOf(a, "a"), "foreign", "the foreign entry")
+    })
+  ),
+
   conform(
     contract,
     "its own stale entry is removed and made anew at the end of the order, never overwritten",
@@ -440,6 +451,32 @@ export const cases: ReadonlyArray<Case> = [
           2
         ).pipe(Effect.ignore)
         yield* eventually(harness, "the ghost is removed while the session lives", holds(harness, []), 4)
+        yield* forTtls(harness, 2)
+        yield* expect(yield* holds(harness, []), "and stays away")
+      })
+  ),
+
+  conform(
+    contract,
+    "a join that is given up while its create is on its way leaves nothing behind",
+    ["delayRequests", "heal"],
+    (harness) =>
+      Effect.gen(function* () {
+        const a = yield* harness.process("a")
+        yield* fault(harness, "delayRequests")("a", harness.ttlMillis / 10)
+        const joining = yield* Effect.forkScoped(Effect.scoped(groupOf(a).join({ value: "ghost" })), {
+          startImmediately: true
+        })
+        yield* forTtls(harness, 0.05)
+        yield* Fiber.interrupt(joining)
+        yield* fault(harness, "heal")("a")
+        yield* eventually(
+          harness,
+          "the ghost appears",
+          Effect.map(harness.truth, ({ members }) => members.includes("election/group/a")),
+          1
+        )
+        yield* eventually(harness, "and is removed while the session lives", holds(harness, []), 2)
         yield* forTtls(harness, 2)
         yield* expect(yield* holds(harness, []), "and stays away")
       })

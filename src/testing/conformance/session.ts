@@ -1,8 +1,11 @@
 /** The session: renewed while it can be, given up by the process's own clock before the store can give its places away. */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
 import * as Session from "../../Session.ts"
 import {
   always,
+  background,
   collect,
   conform,
   eventually,
@@ -162,6 +165,8 @@ export const cases: ReadonlyArray<Case> = [
         Effect.map(states, (all) => all.some((state) => state._tag === "Connected" && state.lease.generation === 2))
       )
       const tags = (yield* states).map((state) => state._tag)
+      const lost = (yield* states).find((state) => state._tag === "Lost")
+      yield* expectEqual(lost?._tag === "Lost" ? lost.cause : undefined, "Expired", "why the first was lost")
       yield* expectEqual(
         tags.slice(tags.indexOf("Lost")),
         ["Lost", "Connecting", "Connected"],
@@ -202,18 +207,41 @@ export const cases: ReadonlyArray<Case> = [
     })
   ),
 
-  conform(contract, "ends with its scope, and takes its members with it", [], (harness) =>
+  conform(contract, "ends with its scope, and takes its members with it at once", [], (harness) =>
     Effect.gen(function* () {
-      const inner = Effect.scoped(
-        Effect.gen(function* () {
-          const a = yield* harness.process("a")
-          const mine = yield* groupOf(a).join({ value: "1" })
-          return mine
-        })
-      )
-      const mine = yield* inner
+      const process = yield* Scope.make()
+      const a = yield* harness.process("a").pipe(Scope.provide(process))
+      const mine = yield* groupOf(a).join({ value: "1" })
+      const lost = yield* background(Effect.flip(mine.lost))
+      yield* Scope.close(process, Exit.void)
       yield* expect(yield* holds(harness, []), "nothing is left in the store")
       yield* expectEqual((yield* Effect.flip(mine.ensure)).cause, "Closed", "the cause after closing")
+      yield* eventually(
+        harness,
+        "the member hears of it",
+        Effect.map(lost, (ended) => ended !== undefined)
+      )
     })
+  ),
+
+  conform(
+    contract,
+    "a jump of the wall clock ends what runs under the session without being asked",
+    ["jumpClock"],
+    (harness) =>
+      Effect.gen(function* () {
+        const a = yield* harness.process("a")
+        const mine = yield* groupOf(a).join({ value: "1" })
+        const lost = yield* background(Effect.flip(mine.lost))
+        yield* forTtls(harness, 0.1)
+        yield* fault(harness, "jumpClock")("a", harness.ttlMillis * 2)
+        // A third of a TTL would be the next renewal; the timers look more often.
+        yield* eventually(
+          harness,
+          "the loss is reported",
+          Effect.map(lost, (ended) => ended?.exit._tag === "Success"),
+          0.15
+        )
+      })
   )
 ]
