@@ -1,11 +1,15 @@
 /** Waiting for one's turn at a constant number of requests for each hand-over, however many wait. */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { CoordinatorError } from "../CoordinatorError.ts"
 import * as Membership from "../Membership.ts"
 import { backoff } from "./backoff.ts"
 import type { Environment, LocalMembership } from "./membership.ts"
+import * as metrics from "./metrics.ts"
 import type { Entry, GroupStore } from "./store.ts"
 
 /** The same key under a higher token is somebody who joined after me: the one I waited for is gone. */
@@ -39,15 +43,24 @@ export const make = (
     return token === own.token ? ({ _tag: "Granted", token } as const) : ({ _tag: "Again" } as const)
   })
 
+  const handOver = Metric.withAttributes(metrics.handOverTime, { group: label })
+
   const wait = Effect.gen(function* () {
+    let freed: number | undefined
     while (true) {
       const place = yield* look()
-      if (place._tag === "Granted") return place.token
+      if (place._tag === "Granted") {
+        if (freed !== undefined) {
+          yield* Metric.update(handOver, Duration.millis((yield* Clock.currentTimeMillis) - freed))
+        }
+        return place.token
+      }
       if (place._tag === "Behind") {
         yield* group.follow(place.ahead.id).pipe(
           Stream.filter(({ entry }) => gone(place.ahead, entry)),
           Stream.runHead
         )
+        freed = yield* Clock.currentTimeMillis
       }
     }
   })

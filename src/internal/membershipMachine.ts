@@ -28,9 +28,9 @@ const lose = (rejoin: boolean, cause: LossCause): MembershipState =>
  * The next state. Events of another session or token speak of a holding that is over, and change nothing.
  */
 export const transition = (rejoin: boolean, state: MembershipState, event: MembershipEvent): MembershipState => {
-  if (state._tag === "Closed") return state
+  // A loss keeps its cause also when the scope closes after it, as it mostly does.
+  if (state._tag === "Closed" || state._tag === "Lost") return state
   if (event._tag === "Withdrawn") return { _tag: "Closed" }
-  if (state._tag === "Lost") return state
   switch (event._tag) {
     case "Confirmed":
       return state._tag === "Held" ? state : { _tag: "Held", token: event.token, session: event.session }

@@ -45,7 +45,7 @@ export const campaignTime = Metric.timer("ensemble_campaign_duration", {
   description: "Time from campaigning to being elected"
 })
 
-/** From the end of one tenure to the beginning of the next, as a candidate sees it. Attributes: `group`. */
+/** From the news that the predecessor is gone to the grant, as a candidate sees it. Attributes: `group`. */
 export const handOverTime = Metric.timer("ensemble_hand_over_duration", {
   description: "Time from the predecessor's end to being granted the turn"
 })

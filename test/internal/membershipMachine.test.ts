@@ -53,11 +53,15 @@ describe("membership", () => {
     })
   }
 
-  for (const state of [joining, conflict, held, rejoining, lost, closed]) {
+  for (const state of [joining, conflict, held, rejoining, closed]) {
     it(`${state._tag} is closed by its withdrawal`, () => {
       assert.deepStrictEqual(Machine.transition(true, state, withdrawn), closed)
     })
   }
+
+  it("keeps the cause of a loss when it is withdrawn after", () => {
+    assert.deepStrictEqual(Machine.transition(true, lost, withdrawn), lost)
+  })
 
   it("shows users the token and not the session", () => {
     assert.deepStrictEqual(Machine.status(held), { _tag: "Held", token: 7n })

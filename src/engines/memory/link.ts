@@ -189,7 +189,8 @@ export class MemoryLink {
       return Effect.void
     }
     const wait = next.due - this.base.currentTimeMillisUnsafe()
-    if (wait > 0) return Effect.andThen(this.sleep(wait), this.pump)
+    // Whole milliseconds, or a remainder below the clock's resolution would be slept in no time for ever.
+    if (wait > 0) return Effect.andThen(this.sleep(Math.ceil(wait)), this.pump)
     return Effect.andThen(
       this.clock.running.await,
       Effect.suspend(() => {

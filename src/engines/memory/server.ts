@@ -115,7 +115,10 @@ export class MemoryServer {
     return Effect.suspend(() => {
       if (this.sessions.get(session.id) !== session) return Effect.void
       const remaining = session.expiresAt - this.now()
-      if (remaining > 0) return Effect.andThen(this.clock.sleep(Duration.millis(remaining)), this.lapse(session))
+      // Whole milliseconds: a remainder below the clock's resolution would be slept in no time, again and again.
+      if (remaining > 0) {
+        return Effect.andThen(this.clock.sleep(Duration.millis(Math.ceil(remaining))), this.lapse(session))
+      }
       this.endSession(session.id)
       return Effect.void
     })
