@@ -92,6 +92,27 @@ export const cases: ReadonlyArray<Case> = [
     )
   ]),
 
+  conform(
+    contract,
+    "exclusive bodies never run beside another division though one member hears of changes late",
+    ["delayEvents", "healAll"],
+    (harness) =>
+      Effect.gen(function* () {
+        const board = yield* makeBoard()
+        const [a, b, c] = [yield* harness.process("a"), yield* harness.process("b"), yield* harness.process("c")]
+        yield* start(a, board, "a", true)
+        yield* settled(harness, board, "0/1 a")
+        yield* fault(harness, "delayEvents")("a", harness.ttlMillis / 5)
+        yield* start(b, board, "b", true)
+        yield* settled(harness, board, "0/2 a,1/2 b")
+        const last = yield* start(c, board, "c", true)
+        yield* settled(harness, board, "0/3 a,1/3 b,2/3 c")
+        yield* Fiber.interrupt(last)
+        yield* settled(harness, board, "0/2 a,1/2 b")
+        yield* expectEqual(yield* board.overlaps, 0, "bodies that ran beside another division")
+      })
+  ),
+
   conform(contract, "exclusive bodies never run beside another division while members come and go", [], (harness) =>
     Effect.gen(function* () {
       const board = yield* makeBoard()

@@ -143,6 +143,39 @@ export const cases: ReadonlyArray<Case> = [
 
   conform(
     contract,
+    "is proved by the store: an entry that is gone is not granted, also when no event has told so",
+    ["remove", "delayEvents"],
+    (harness) =>
+      Effect.gen(function* () {
+        const a = yield* harness.process("a")
+        const membership = yield* groupOf(a).join({ value: "" })
+        yield* fault(harness, "delayEvents")("a", harness.ttlMillis * 5)
+        yield* fault(harness, "remove")(election, "a")
+        const turn = yield* background(Effect.flip(groupOf(a).awaitTurn(membership)))
+        yield* eventually(
+          harness,
+          "the wait fails",
+          Effect.map(turn, (ended) => ended?.exit._tag === "Success"),
+          0.5
+        )
+      })
+  ),
+
+  conform(contract, "waiting for it ends with the membership, though nobody else moves", ["remove"], (harness) =>
+    Effect.gen(function* () {
+      const [a, b] = [yield* harness.process("a"), yield* harness.process("b")]
+      const first = yield* stand(a)
+      yield* elected(harness, first, "a")
+      const ghost = yield* stand(b)
+      yield* forTtls(harness, 0.1)
+      yield* fault(harness, "remove")(election, "b")
+      yield* eventually(harness, "the ghost's wait fails", ghost.failed, 2)
+      yield* expect(yield* first.held, "a still holds it")
+    })
+  ),
+
+  conform(
+    contract,
     "a candidate that lost its session while it waited is never granted it",
     ["partition", "heal"],
     (harness) =>
@@ -196,6 +229,23 @@ export const cases: ReadonlyArray<Case> = [
         yield* second.leave
         yield* elected(harness, again, "the one that came back")
       })
+  ),
+
+  conform(contract, "so does one that left and came back while nobody could see it", ["partition", "heal"], (harness) =>
+    Effect.gen(function* () {
+      const [a, b] = [yield* harness.process("a"), yield* harness.process("b")]
+      const first = yield* stand(a, "same")
+      yield* elected(harness, first, "a")
+      const second = yield* stand(b)
+      yield* forTtls(harness, 0.1)
+      yield* fault(harness, "partition")("b")
+      yield* first.leave
+      const again = yield* stand(a, "same")
+      yield* forTtls(harness, 0.3)
+      yield* fault(harness, "heal")("b")
+      yield* elected(harness, second, "b")
+      yield* expectEqual(yield* again.granted, undefined, "the turn of the one that came back")
+    })
   ),
 
   conform(

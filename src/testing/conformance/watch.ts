@@ -33,14 +33,21 @@ const observe = Effect.fnUntraced(function* (process: TestProcess) {
   const views = yield* collect(groupOf(process).watch)
   const folded = yield* Ref.make(Group.empty<string>())
   const problems = yield* Ref.make<ReadonlyArray<string>>([])
+  const gone = new Set<string>()
   yield* groupOf(process).changes.pipe(
     Stream.runForEach((change) =>
       Effect.gen(function* () {
         const before = yield* Ref.get(folded)
-        const known = before.get(change.member.id)._tag === "Some"
-        const wrong = change._tag === "Joined" ? known : !known
+        const { id, token, value } = change.member
+        const known = before.get(id)._tag === "Some"
+        const holding = `${id}@${token}`
+        const wrong =
+          (change._tag === "Joined" ? known || gone.has(holding) : !known) ||
+          // Values of these cases only grow, so a smaller one is an older one.
+          (change._tag === "Updated" && Number(value) < Number(change.previous.value))
+        if (change._tag === "Left") gone.add(holding)
         if (wrong) {
-          yield* Ref.update(problems, (all) => [...all, `${change._tag} ${change.member.id} out of place`])
+          yield* Ref.update(problems, (all) => [...all, `${change._tag} ${holding}=${value} out of place`])
         }
         yield* Ref.set(folded, Group.applyChanges(before, [change]))
       })
@@ -53,7 +60,13 @@ const observe = Effect.fnUntraced(function* (process: TestProcess) {
 type Observer = Effect.Success<ReturnType<typeof observe>>
 
 /** Waits until a watcher has the store's truth, and checks everything that it saw on the way. */
-const converge = Effect.fnUntraced(function* (harness: Harness, observer: Observer, truth: TestProcess) {
+const converge = Effect.fnUntraced(function* (
+  harness: Harness,
+  observer: Observer,
+  truth: TestProcess,
+  // A store that was rewound gives old tokens and values again.
+  rewound = false
+) {
   yield* eventually(
     harness,
     "the watcher and the fold of its changes show what the store holds",
@@ -68,7 +81,7 @@ const converge = Effect.fnUntraced(function* (harness: Harness, observer: Observ
       )
     })
   )
-  yield* expectEqual(yield* observer.problems, [], "changes that do not fit the view before")
+  if (!rewound) yield* expectEqual(yield* observer.problems, [], "changes that do not fit the view before")
   const views = yield* observer.views
   for (let i = 1; i < views.length; i++) {
     const [before, after] = [views[i - 1], views[i]]
@@ -220,12 +233,14 @@ export const cases: ReadonlyArray<Case> = [
         "the reader has begun",
         Effect.map(Ref.get(folded), (view) => view.size > 0)
       )
+      // Told only at the beginning of what the reader misses, so it must not be lost with the rest.
+      yield* join(a, "early")
       for (let value = 1; value <= 1500; value++) yield* mine.set(String(value))
       held = false
       yield* eventually(
         harness,
         "the fold is the latest view",
-        Effect.map(Ref.get(folded), (view) => content(view)?.includes("one=1500") === true)
+        Effect.map(Ref.get(folded), (view) => content(view)?.join() === "one=1500,leaver=1,early=1")
       )
     })
   ),
@@ -281,7 +296,7 @@ export const cases: ReadonlyArray<Case> = [
   through(
     "events are dropped",
     ["dropEvents"],
-    (harness) => fault(harness, "dropEvents")("reader", 3),
+    (harness) => fault(harness, "dropEvents")("reader", 4),
     () => Effect.void
   ),
   through(
@@ -306,7 +321,7 @@ export const cases: ReadonlyArray<Case> = [
     "the reader reconnects to a server that lags",
     ["lag", "partition", "heal"],
     (harness) => fault(harness, "partition")("reader", "refused"),
-    (harness) => Effect.andThen(heal(harness), fault(harness, "lag")("reader", harness.ttlMillis / 3))
+    (harness) => Effect.andThen(heal(harness), fault(harness, "lag")("reader", harness.ttlMillis * 2))
   ),
   through(
     "the index falls",
@@ -357,7 +372,7 @@ export const cases: ReadonlyArray<Case> = [
             (view) => JSON.stringify([...(content(view) ?? [])].sort()) === JSON.stringify(["kept=2", "later=1"])
           )
         )
-        yield* converge(harness, observer, writer)
+        yield* converge(harness, observer, writer, true)
         const views = yield* observer.views
         yield* expect(views[views.length - 1]?.epoch === 1, "the view is of the next epoch")
       })
