@@ -33,3 +33,6 @@ export * as Election from "./Election.ts"
 
 /** @since 0.1.0 */
 export * as Lock from "./Lock.ts"
+
+/** @since 0.1.0 */
+export * as Sequence from "./Sequence.ts"

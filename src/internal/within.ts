@@ -1,3 +1,4 @@
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
 /**
@@ -11,7 +12,7 @@ export const within = <A, E, R, A2, E2, R2>(
   self: Effect.Effect<A, E, R>,
   options: { readonly millis: number; readonly orElse: Effect.Effect<A2, E2, R2> }
 ): Effect.Effect<A | A2, E | E2, R | R2> =>
-  Effect.contextWith((context: import("effect/Context").Context<R | R2>) =>
+  Effect.contextWith((context: Context.Context<R | R2>) =>
     Effect.callback<A | A2, E | E2, R | R2>((resume) => {
       const run = Effect.runForkWith(context)
       const work = run(self)

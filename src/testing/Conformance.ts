@@ -24,9 +24,11 @@ import type * as Scope from "effect/Scope"
 import * as Barrier from "./conformance/barrier.ts"
 import * as Discovery from "./conformance/discovery.ts"
 import * as Exclusion from "./conformance/exclusion.ts"
-import * as harness from "./conformance/harness.ts"
+import type * as harness from "./conformance/harness.ts"
 import * as Interruption from "./conformance/interruption.ts"
 import * as Membership from "./conformance/membership.ts"
+import * as Outage from "./conformance/outage.ts"
+import * as Reconciliation from "./conformance/reconciliation.ts"
 import * as Sequence from "./conformance/sequence.ts"
 import * as Session from "./conformance/session.ts"
 import * as Turns from "./conformance/turns.ts"
@@ -91,7 +93,9 @@ export interface Case {
 const all: ReadonlyArray<harness.Case> = [
   ...Session.cases,
   ...Membership.cases,
+  ...Reconciliation.cases,
   ...Watch.cases,
+  ...Outage.cases,
   ...Turns.cases,
   ...Interruption.cases,
   ...Discovery.cases,

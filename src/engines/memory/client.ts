@@ -7,12 +7,13 @@ import * as PubSub from "effect/PubSub"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { CoordinatorError, Unreachable } from "../../CoordinatorError.ts"
+import type { CoordinatorError } from "../../CoordinatorError.ts"
+import { OutcomeUnknown, Unreachable } from "../../CoordinatorError.ts"
 import type { GroupName } from "../../Group.ts"
 import { label } from "../../Group.ts"
 import { resync, WatchBroken } from "../../internal/resync.ts"
 import type { Entry, Facts, Feed, Followed, GroupStore, Holding, Store } from "../../internal/store.ts"
-import type { MemoryLink } from "./link.ts"
+import type { MemoryLink, RequestKind } from "./link.ts"
 import type { MemoryServer, Write } from "./server.ts"
 import { keyOf } from "./server.ts"
 
@@ -62,20 +63,39 @@ export const make = Effect.fnUntraced(function* (
   const now = () => Number(link.clock.monotonicTimeNanosUnsafe()) / 1_000_000
   let lastHeard = now()
 
-  /** Every answer names the store's incarnation; another one than before means that the store was rewound. */
-  const meet = () => {
-    if (server.incarnation === incarnation) return
-    incarnation = server.incarnation
+  /**
+   * Every answer names the incarnation of the store that gave it; a newer one than before means that the store was
+   * rewound. One of an older store says nothing of this one, however late it comes.
+   */
+  const meet = (of: number): boolean => {
+    if (of <= incarnation) return of === incarnation
+    incarnation = of
     epoch++
     PubSub.publishUnsafe(rewinds, undefined)
+    return true
+  }
+  const outdated = (kind: RequestKind, operation: string) => {
+    const detail = "The store was rewound before the answer came"
+    return link.error(operation, kind === "read" ? new Unreachable({ detail }) : new OutcomeUnknown({ detail }))
   }
 
-  const call = <A>(
-    kind: "read" | "write" | "renew" | "release",
+  const callWith = <A>(
+    kind: RequestKind,
     operation: string,
-    apply: () => A
+    apply: Effect.Effect<A>
   ): Effect.Effect<A, CoordinatorError> =>
-    Effect.tap(link.call(kind, operation, Effect.sync(apply)), () => Effect.sync(meet))
+    link
+      .call(
+        kind,
+        operation,
+        Effect.map(apply, (answer) => ({ answer, of: server.incarnation }))
+      )
+      .pipe(
+        Effect.flatMap(({ answer, of }) => (meet(of) ? Effect.succeed(answer) : Effect.fail(outdated(kind, operation))))
+      )
+
+  const call = <A>(kind: RequestKind, operation: string, apply: () => A): Effect.Effect<A, CoordinatorError> =>
+    callWith(kind, operation, Effect.sync(apply))
 
   const silent = () => link.error("Group.watch", new Unreachable({ detail: "The connection has gone silent" }))
   const cut = () => link.error("Group.watch", new Unreachable({ detail: "The connection was reset" }))
@@ -121,6 +141,7 @@ export const make = Effect.fnUntraced(function* (
 
   /** Watches a group, or one entry of it, from a cursor on. */
   const watchFrom = <A>(options: {
+    readonly of: number
     readonly group: string
     readonly key: string
     readonly cursor: bigint
@@ -150,6 +171,8 @@ export const make = Effect.fnUntraced(function* (
             Queue.failCauseUnsafe(queue, Cause.fail(error))
           }
         }
+        // Revisions before and after a rewind do not continue one another.
+        if (options.of !== server.incarnation) return yield* new WatchBroken({ why: "rewound" })
         const missed = server.since(options.group, options.cursor)
         if (missed === undefined) return yield* new WatchBroken({ why: "compacted" })
         const sendUnsafe = (write: Write) => {
@@ -184,22 +207,25 @@ export const make = Effect.fnUntraced(function* (
     const feed = Stream.suspend(() => {
       let seen = { revision: 0n, epoch: -1 }
       const read = (linearizable: boolean) =>
-        call("read", linearizable ? "Group.list" : "Group.watch.list", () =>
-          linearizable || link.lagMillis === 0
+        call("read", linearizable ? "Group.list" : "Group.watch.list", () => ({
+          of: server.incarnation,
+          ...(linearizable || link.lagMillis === 0
             ? server.list(path)
-            : server.list(path, link.base.currentTimeMillisUnsafe() - link.lagMillis)
-        )
+            : server.list(path, link.base.currentTimeMillisUnsafe() - link.lagMillis))
+        }))
       const start = Effect.gen(function* () {
         let listed = yield* read(false)
         if (epoch === seen.epoch && listed.revision < seen.revision) {
           // A replica that lags, or an index that fell: the linearizable reading is the truth in both cases.
           listed = yield* read(true)
         }
+        if (listed.of !== incarnation) return yield* new WatchBroken({ why: "rewound" })
         seen = { epoch, revision: listed.revision > seen.revision ? listed.revision : seen.revision }
         const snapshot = { entries: listed.entries, revision: listed.revision, epoch }
         return Stream.concat(
           Stream.make<[Feed]>({ _tag: "Snapshot", snapshot }),
           watchFrom<Feed>({
+            of: listed.of,
             group: path,
             key: path,
             cursor: listed.cursor,
@@ -227,6 +253,7 @@ export const make = Effect.fnUntraced(function* (
         within: patience,
         start: Effect.gen(function* () {
           const found = yield* call("read", "Group.follow.read", () => ({
+            of: server.incarnation,
             entry: server.read(path, id),
             revision: server.revision,
             cursor: server.lastWrite(path)
@@ -235,6 +262,7 @@ export const make = Effect.fnUntraced(function* (
           return Stream.concat(
             Stream.make(last),
             watchFrom<Followed>({
+              of: found.of,
               group: path,
               key: keyOf(path, id),
               cursor: found.cursor,
@@ -282,13 +310,10 @@ export const make = Effect.fnUntraced(function* (
 
   return {
     open: (ttlMillis) =>
-      Effect.tap(
-        link.call(
-          "write",
-          "Session.open",
-          Effect.tap(server.openSession(ttlMillis), ({ id }) => Effect.sync(() => link.sessions.add(id)))
-        ),
-        () => Effect.sync(meet)
+      callWith(
+        "write",
+        "Session.open",
+        Effect.tap(server.openSession(ttlMillis), ({ id }) => Effect.sync(() => link.sessions.add(id)))
       ),
     renew: (session) =>
       call("renew", "Session.renew", () => {

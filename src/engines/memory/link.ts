@@ -21,7 +21,7 @@ export type LostWrite =
   | { readonly _tag: "NotApplied" }
   | { readonly _tag: "AppliedAfter"; readonly millis: number }
 
-type RequestKind = "read" | "write" | "renew" | "release"
+export type RequestKind = "read" | "write" | "renew" | "release"
 
 interface Delivery {
   readonly due: number

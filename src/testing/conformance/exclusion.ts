@@ -7,7 +7,18 @@ import * as Stream from "effect/Stream"
 import { Coordinator } from "../../Coordinator.ts"
 import * as Election from "../../Election.ts"
 import * as Lock from "../../Lock.ts"
-import { background, collect, conform, eventually, expect, expectEqual, fault, forTtls, holds } from "./harness.ts"
+import {
+  background,
+  launch,
+  collect,
+  conform,
+  eventually,
+  expect,
+  expectEqual,
+  fault,
+  forTtls,
+  holds
+} from "./harness.ts"
 import type { Case, Harness, Need, TestProcess } from "./harness.ts"
 
 const Report = Election.make("report")
@@ -47,9 +58,9 @@ const fails = (name: string, needs: ReadonlyArray<Need>, strike: (harness: Harne
     Effect.gen(function* () {
       const [a, b] = [yield* harness.process("a"), yield* harness.process("b")]
       const work = yield* makeWork()
-      yield* background(a.run(Election.lead(Report, work.by("a"))))
+      yield* launch(a.run(Election.lead(Report, work.by("a"))))
       yield* isAt(harness, work, "a")
-      yield* background(b.run(Election.lead(Report, work.by("b"))))
+      yield* launch(b.run(Election.lead(Report, work.by("b"))))
       yield* strike(harness)
       yield* isAt(harness, work, "b")
       yield* fault(harness, "healAll")
@@ -90,7 +101,7 @@ export const cases: ReadonlyArray<Case> = [
         "a has led",
         Effect.map(first, (ended) => ended?.exit._tag === "Success")
       )
-      yield* background(b.run(Election.lead(Report, work.by("b"))))
+      yield* launch(b.run(Election.lead(Report, work.by("b"))))
       yield* isAt(harness, work, "b")
     })
   ),
@@ -161,7 +172,7 @@ export const cases: ReadonlyArray<Case> = [
       const free = yield* a.run(Lock.tryLock(Ledger, Effect.succeed("mine")))
       yield* expectEqual(Option.getOrUndefined(free), "mine", "while it is free")
       const holding = yield* Ref.make(false)
-      yield* background(a.run(Lock.withLock(Ledger, Effect.andThen(Ref.set(holding, true), Effect.never))))
+      yield* launch(a.run(Lock.withLock(Ledger, Effect.andThen(Ref.set(holding, true), Effect.never))))
       yield* eventually(harness, "a holds it", Ref.get(holding))
       const taken = yield* b.run(Lock.tryLock(Ledger, Effect.succeed("mine")))
       yield* expect(Option.isNone(taken), "none while a holds it")

@@ -1,10 +1,11 @@
 /** What a conformance case is given, and the few words it speaks. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Coordinator, Options } from "../../Coordinator.ts"
 import type { CoordinatorError } from "../../CoordinatorError.ts"
@@ -145,11 +146,7 @@ export const latest = Effect.fnUntraced(function* <A, E, R>(
 /** Runs an effect in the background; tells how it ended, once it has. */
 export const background = Effect.fnUntraced(function* <A, E, R>(
   effect: Effect.Effect<A, E, R>
-): Effect.fn.Return<
-  Effect.Effect<{ readonly exit: import("effect/Exit").Exit<A, E> } | undefined>,
-  never,
-  R | Scope.Scope
-> {
+): Effect.fn.Return<Effect.Effect<{ readonly exit: Exit.Exit<A, E> } | undefined>, never, R | Scope.Scope> {
   const fiber = yield* Effect.forkScoped(effect, { startImmediately: true })
   return Effect.sync(() => {
     const exit = fiber.pollUnsafe()
@@ -157,11 +154,17 @@ export const background = Effect.fnUntraced(function* <A, E, R>(
   })
 })
 
+/** Runs an effect in the background for the rest of the case. */
+export const launch = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<void, never, R | Scope.Scope> =>
+  Effect.asVoid(Effect.forkScoped(effect, { startImmediately: true }))
+
 export const ids = (view: GroupView<unknown>): ReadonlyArray<string> => view.members.map((member) => member.id)
 
+/** The name of the group that a case works in. */
+export const election: GroupName = { kind: "election", name: "group" }
+
 /** The group that a case works in. Each case has a store of its own, so the name need not be unique. */
-export const groupOf = (process: TestProcess, name: GroupName = { kind: "election", name: "group" }) =>
-  process.coordinator.group(name)
+export const groupOf = (process: TestProcess, name = election) => process.coordinator.group(name)
 
 /** Whether the store's truth has exactly these members of one group. */
 export const holds = (
@@ -180,3 +183,43 @@ export const now = Clock.currentTimeMillis
 
 export const forTtls = (harness: Harness, ttls: number): Effect.Effect<void> =>
   harness.advance(harness.ttlMillis * ttls)
+
+/** Joins under an id, as desired state. */
+export const joinAs = (process: TestProcess, id: string, value = "1") =>
+  groupOf(process).join({ id, value }, { rejoin: true })
+
+/** `id=value`, in token order. */
+export const content = (view: GroupView<string> | undefined) =>
+  view?.members.map((member) => `${member.id}=${member.value}`)
+
+export const valueOf = (process: TestProcess, id: string) =>
+  Effect.map(groupOf(process).list, (view) => {
+    const member = view.get(id)
+    return member._tag === "Some" ? member.value.value : undefined
+  })
+
+export const tokenOf = (process: TestProcess, id: string) =>
+  Effect.map(groupOf(process).list, (view) => {
+    const member = view.get(id)
+    return member._tag === "Some" ? member.value.token : undefined
+  })
+
+/** Joins in a scope of its own and gives the way to close it. */
+export const joinScoped = Effect.fnUntraced(function* (
+  process: TestProcess,
+  value: string,
+  rejoin = false,
+  id?: string
+) {
+  const scope = yield* Scope.make()
+  yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
+  const membership = yield* groupOf(process).join({ id, value }, { rejoin }).pipe(Scope.provide(scope))
+  return { membership, leave: Scope.close(scope, Exit.void) }
+})
+
+export const isHeld = (harness: Harness, process: TestProcess, id: string) =>
+  eventually(
+    harness,
+    `${id} is a member`,
+    Effect.map(groupOf(process).list, (view) => ids(view).includes(id))
+  )

@@ -1,5 +1,6 @@
 /** Interruption at every point at which it can strike leaves no member, no watch and no fiber. */
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Ref from "effect/Ref"
@@ -33,7 +34,7 @@ const countFibers = Effect.fnUntraced(function* () {
  */
 const sweep = (
   name: string,
-  prepare: (process: TestProcess, other: TestProcess) => Effect.Effect<unknown, unknown, import("effect/Scope").Scope>,
+  prepare: (process: TestProcess, other: TestProcess) => Effect.Effect<unknown, unknown, Scope.Scope>,
   operation: (process: TestProcess) => Effect.Effect<unknown, unknown>,
   left: ReadonlyArray<string>
 ): Case =>

@@ -2,12 +2,10 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
-import { background, conform, eventually, expect, expectEqual, fault, forTtls, groupOf } from "./harness.ts"
+import { background, conform, election, eventually, expect, expectEqual, fault, forTtls, groupOf } from "./harness.ts"
 import type { Case, Harness, Need, TestProcess } from "./harness.ts"
 
 const contract = "Turn"
-
-const election = { kind: "election", name: "group" } as const
 
 interface Candidate {
   readonly granted: Effect.Effect<bigint | undefined>
