@@ -190,6 +190,48 @@ export const cases: ReadonlyArray<Case> = [
 
   conform(
     contract,
+    "an index that falls below what was seen is not older data: revisions stay, the members are read",
+    ["lowerIndex", "partition", "heal"],
+    (harness) =>
+      Effect.gen(function* () {
+        const writer = yield* harness.process("writer")
+        const reader = yield* harness.process("reader")
+        yield* join(writer, "stays")
+        const observer = yield* observe(reader)
+        // The last write is a removal, so the entries that are left are older than the newest revision.
+        yield* Effect.scoped(join(writer, "passes"))
+        yield* converge(harness, observer, writer)
+        yield* fault(harness, "lowerIndex")(election)
+        yield* fault(harness, "partition")("reader")
+        yield* forTtls(harness, 1)
+        yield* fault(harness, "heal")("reader")
+        yield* converge(harness, observer, writer)
+        yield* join(writer, "after")
+        yield* converge(harness, observer, writer)
+      })
+  ),
+
+  conform(
+    contract,
+    "misses nothing when the store forgets what came between the list and the watch",
+    ["delayRequests", "compact", "healAll"],
+    (harness) =>
+      Effect.gen(function* () {
+        const writer = yield* harness.process("writer")
+        const reader = yield* harness.process("reader")
+        yield* join(writer, "before")
+        yield* fault(harness, "delayRequests")("reader", harness.ttlMillis / 10)
+        const observer = yield* observe(reader)
+        // The list has been read in the store, and its answer is on the way.
+        yield* forTtls(harness, 0.15)
+        yield* join(writer, "between")
+        yield* fault(harness, "compact")
+        yield* converge(harness, observer, writer)
+      })
+  ),
+
+  conform(
+    contract,
     "a store that is rewound starts a new epoch: sessions end, watches re-list, members join anew",
     ["backup", "rewind"],
     (harness) =>

@@ -1,0 +1,115 @@
+/**
+ * A tour of the library: nodes find each other, wait for one another, elect a leader that crashes, divide their work
+ * and leave in order. It ends with 0 only if what it showed was right.
+ *
+ * `npm run demo`, or `npm run demo -- --help` for what can be chosen.
+ */
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Clock, Data, Effect, Logger, Option, Runtime } from "effect"
+import { Command, Flag } from "effect/cli"
+import packageJson from "../package.json" with { type: "json" }
+import { engines } from "./tour/engines.ts"
+import type { Stamped } from "./tour/events.ts"
+import { toJson } from "./tour/events.ts"
+import * as Journal from "./tour/journal.ts"
+import * as Sabotage from "./tour/sabotage.ts"
+import * as Screen from "./tour/screen.ts"
+import { tell } from "./tour/story.ts"
+import { verify } from "./tour/verify.ts"
+
+/** The story went wrong. It has been said already how. */
+class WentWrong extends Data.TaggedError("WentWrong") {
+  override readonly [Runtime.errorReported] = false
+}
+
+const known = Array.from(engines.keys()).join(", ")
+
+const flags = {
+  nodes: Flag.Int("nodes").pipe(
+    Flag.withDescription("How many nodes, from 3 to 12"),
+    Flag.withDefault(5),
+    Flag.filter(
+      (nodes) => nodes >= 3 && nodes <= 12,
+      () => "a number from 3 to 12: fewer cannot tell this story"
+    )
+  ),
+  engine: Flag.String("engine").pipe(
+    Flag.withDescription(`What keeps the group: ${known}`),
+    Flag.withDefault("memory"),
+    Flag.filterMap(
+      (name) => Option.map(Option.fromUndefinedOr(engines.get(name)), (make) => ({ name, make })),
+      () => `one of the engines that the tour knows: ${known}`
+    )
+  ),
+  ttl: Flag.Finite("ttl").pipe(
+    Flag.withDescription("Seconds that the store keeps a session that is not renewed"),
+    Flag.withDefault(2)
+  ),
+  json: Flag.Boolean("json").pipe(
+    Flag.withDescription("Print one JSON object for each event, and nothing else"),
+    Flag.withDefault(false)
+  ),
+  verbose: Flag.Boolean("verbose").pipe(
+    Flag.withDescription("Print the library's log lines too, on stderr"),
+    Flag.withDefault(false)
+  ),
+  sabotage: Flag.Literals("sabotage", Sabotage.lies).pipe(Flag.withHidden, Flag.optional)
+}
+
+/** The last chapter: what speaks against the story. */
+const check = Effect.fnUntraced(function* (journal: Journal.Journal) {
+  const verdicts = verify(yield* journal.history)
+  yield* journal.record({ _tag: "Chapter", number: 6, title: "Was it true?" })
+  for (const verdict of verdicts) yield* journal.record({ _tag: "Checked", ...verdict })
+  return verdicts.flatMap(({ problems }) => problems.slice(0, 1))
+})
+
+/** The longest time for which this process stood still: it explains a session that was lost by itself. */
+const stalls = Effect.gen(function* () {
+  let longest = 0
+  let before = yield* Clock.currentTimeMillis
+  yield* Effect.gen(function* () {
+    yield* Effect.sleep(100)
+    const now = yield* Clock.currentTimeMillis
+    longest = Math.max(longest, now - before - 100)
+    before = now
+  }).pipe(Effect.forever, Effect.forkScoped)
+  return Effect.sync(() => longest)
+})
+
+const tour = Command.make(
+  "tour",
+  flags,
+  Effect.fnUntraced(
+    function* ({ engine, json, nodes, sabotage, ttl }) {
+      const print = (line: string) => console.log(line)
+      const draw = json ? (stamped: Stamped) => print(toJson(stamped)) : Screen.make(print)
+      const ttlMillis = ttl * 1_000
+      // The store may take two TTLs to notice a crash.
+      const journal = yield* Journal.make({ draw, patienceMillis: 10_000 + 3 * ttlMillis })
+      const stalled = yield* stalls
+
+      const stopped = yield* Effect.gen(function* () {
+        const stage = yield* engine.make({ ttl: ttlMillis })
+        const cast = { engine: engine.name, nodes, ttlMillis }
+        yield* tell(cast, stage, journal, Sabotage.twist(Option.getOrUndefined(sabotage), journal.record))
+      }).pipe(Effect.scoped, Effect.match({ onFailure: (error) => error.message, onSuccess: () => undefined }))
+
+      const problems = stopped === undefined ? yield* check(journal) : [stopped]
+      const still = yield* stalled
+      if (problems.length > 0 && still > ttlMillis / 3) {
+        problems.push(`This machine stood still for ${still} ms, and a session lasts ${ttlMillis} ms`)
+      }
+      yield* journal.record({ _tag: "Ended", ok: problems.length === 0, reason: problems.join(". ") })
+      if (problems.length > 0) return yield* new WentWrong()
+    },
+    Effect.scoped,
+    (self, { verbose }) =>
+      Effect.provide(self, Logger.layer(verbose ? [Logger.withConsoleError(Logger.formatSimple)] : []))
+  )
+).pipe(Command.withDescription("Nodes find each other, elect a leader, divide their work, and leave in order"))
+
+// A reader that has seen enough, `| head` for example, is no failure to be reported.
+process.stdout.once("error", () => process.exit(1))
+
+tour.pipe(Command.run({ version: packageJson.version }), Effect.provide(NodeServices.layer), NodeRuntime.runMain)

@@ -1,0 +1,173 @@
+/** Judges the story by what happened in it: each claim, and what speaks against it. */
+import type { EventOf, History } from "./events.ts"
+import { all, ownersAt } from "./events.ts"
+
+export type Verdict = Omit<EventOf<"Checked">, "_tag">
+
+type Began = EventOf<"Began">
+
+const list = (nodes: Iterable<string>): string => [...nodes].join(", ")
+
+const membership = (history: History, { nodes }: Began): ReadonlyArray<string> => {
+  const failed = all(history, "Failed").map(({ node, reason }) => `${node} failed: ${reason}`)
+  const miscounted = (["Joined", "Changed", "Left"] as const).flatMap((tag) => {
+    const times = new Map<string, number>()
+    for (const { node } of all(history, tag)) times.set(node, (times.get(node) ?? 0) + 1)
+    return [...new Set([...nodes, ...times.keys()])].flatMap((node) => {
+      const wanted = nodes.includes(node) ? 1 : 0
+      const seen = times.get(node) ?? 0
+      return seen === wanted ? [] : [`${node} was seen as ${tag} ${seen} times instead of ${wanted}`]
+    })
+  })
+  return [...failed, ...miscounted]
+}
+
+const barrier = (history: History, { nodes }: Began): ReadonlyArray<string> => {
+  const ready = new Set<string>()
+  const passed = new Set<string>()
+  const problems: Array<string> = []
+  for (const { event } of history) {
+    if (event._tag === "Ready") ready.add(event.node)
+    const late = nodes.filter((node) => !ready.has(node))
+    if (event._tag === "Gathered" && event.open && late.length > 0) problems.push(`it opened before ${list(late)}`)
+    if (event._tag !== "Passed") continue
+    passed.add(event.node)
+    if (late.length > 0) problems.push(`${event.node} passed before ${list(late)} was ready`)
+  }
+  const kept = nodes.filter((node) => !passed.has(node))
+  return kept.length === 0 ? problems : [...problems, `${list(kept)} never passed`]
+}
+
+const leadership = (history: History): ReadonlyArray<string> => {
+  const problems: Array<string> = []
+  let leader: EventOf<"Leads"> | undefined
+  let last: EventOf<"Leads"> | undefined
+  for (const { event } of history) {
+    if (event._tag === "Leads") {
+      if (leader !== undefined) problems.push(`${event.node} leads while ${leader.node} still does`)
+      if (last !== undefined && event.token <= last.token) {
+        problems.push(`${event.node} leads with token ${event.token}, not larger than ${last.token} before`)
+      }
+      leader = last = event
+    }
+    const acts = event._tag === "Wrote" || event._tag === "StoppedLeading"
+    if (acts && (event.node !== leader?.node || event.token !== leader.token)) {
+      const what = event._tag === "Wrote" ? "wrote" : "stopped"
+      problems.push(`${event.node} ${what} with token ${event.token} when it was not the leader`)
+    } else if (event._tag === "StoppedLeading") leader = undefined
+  }
+  if (leader !== undefined) problems.push(`${leader.node} never stopped leading`)
+  return problems
+}
+
+const takeover = (history: History): ReadonlyArray<string> => {
+  const leaders = all(history, "Leads")
+  const cutOff = all(history, "CutOff")
+  const [first, second] = leaders
+  if (first === undefined || second === undefined) return [`there were ${leaders.length} leaders instead of 2`]
+  const problems: Array<string> = []
+  if (leaders.length > 2)
+    problems.push(`there were ${leaders.length} leaders instead of 2: ${list(leaders.map((l) => l.node))}`)
+  if (cutOff.length !== 1 || cutOff[0]?.node !== first.node)
+    problems.push(`the first leader, ${first.node}, did not crash`)
+  if (second.node === first.node) problems.push(`${first.node} took over from itself`)
+  const idle = [first, second].filter(({ token }) => !all(history, "Wrote").some((line) => line.token === token))
+  return [...problems, ...idle.map(({ node }) => `${node} led without writing a line`)]
+}
+
+/** What was shown, against what the nodes reported and against what a division is. */
+const divisions = (history: History, { partitions }: Began): ReadonlyArray<string> => {
+  const problems: Array<string> = []
+  let before: ReadonlyMap<number, string> | undefined
+  history.forEach(({ event }, index) => {
+    if (event._tag !== "Divided") return
+    const reported = ownersAt(history.slice(0, index))
+    const owners = new Map<number, string>()
+    for (const { node, partitions } of event.owners) {
+      if (list(partitions.map(String)) !== list((reported.get(node)?.partitions ?? []).map(String))) {
+        problems.push(`what was shown for ${node} is not what it reported`)
+      }
+      for (const partition of partitions) {
+        const other = owners.get(partition)
+        if (other !== undefined) problems.push(`partition ${partition} had two owners: ${other} and ${node}`)
+        owners.set(partition, node)
+      }
+    }
+    const none = Array.from({ length: partitions }, (_, partition) => partition).filter((p) => !owners.has(p))
+    if (none.length > 0) problems.push(`nobody owned ${list(none.map(String))}`)
+    const here = new Set(event.owners.map(({ node }) => node))
+    for (const [partition, owner] of before ?? []) {
+      const now = owners.get(partition)
+      if (here.has(owner) && now !== owner) problems.push(`partition ${partition} moved although ${owner} stayed`)
+    }
+    before = owners
+  })
+  const shown = all(history, "Divided").length
+  return shown === 2 ? problems : [...problems, `${shown} divisions were shown instead of 2`]
+}
+
+/** At no moment two owners: the old body stops before a new one starts, on every node. */
+const exclusive = (history: History): ReadonlyArray<string> => {
+  const owner = new Map<number, string>()
+  const problems: Array<string> = []
+  for (const { event } of history) {
+    if (event._tag === "GaveUp") {
+      for (const partition of event.partitions) if (owner.get(partition) === event.node) owner.delete(partition)
+    }
+    if (event._tag !== "Owns") continue
+    for (const partition of event.partitions) {
+      const other = owner.get(partition)
+      if (other !== undefined && other !== event.node) {
+        problems.push(`${event.node} took partition ${partition} while ${other} worked on it`)
+      }
+      owner.set(partition, event.node)
+    }
+  }
+  return problems
+}
+
+const departure = (history: History, { nodes }: Began): ReadonlyArray<string> => {
+  const crashed = new Set(all(history, "CutOff").map(({ node }) => node))
+  const asked = all(history, "AskedToLeave").map(({ node }) => node)
+  const left = all(history, "Left").filter(({ node }) => !crashed.has(node))
+  const problems: Array<string> = []
+  const unasked = nodes.filter((node) => !crashed.has(node) && !asked.includes(node))
+  if (unasked.length > 0) problems.push(`${list(unasked)} was never asked to leave`)
+  const order = list(left.map(({ node }) => node))
+  if (order !== list(asked)) problems.push(`they left in the order ${order}, asked in the order ${list(asked)}`)
+  for (const node of asked) {
+    const tags = history.flatMap(({ event }) => ("node" in event && event.node === node ? [event._tag] : []))
+    const gone = tags.lastIndexOf("Left")
+    for (const tag of ["GaveUp", "StoppedLeading"] as const) {
+      if (gone >= 0 && tags.lastIndexOf(tag) > gone) problems.push(`${node} had left before it stopped its work`)
+    }
+    const working = tags.lastIndexOf("Owns")
+    if (working >= 0 && tags.lastIndexOf("GaveUp") < working) problems.push(`${node} left without giving up its work`)
+  }
+  return problems
+}
+
+const remains = (history: History): ReadonlyArray<string> => {
+  const looks = all(history, "LookedInside")
+  if (looks.length === 0) return ["nobody looked"]
+  return looks.flatMap((look) => look.remains).map((what) => `${what} is still there`)
+}
+
+export const verify = (history: History): ReadonlyArray<Verdict> => {
+  const [began] = all(history, "Began")
+  if (began === undefined) return [{ claim: "The story began", problems: ["it did not"] }]
+  const n = began.nodes.length
+  return [
+    { claim: `All ${n} nodes were seen joining, changing and leaving once`, problems: membership(history, began) },
+    { claim: `The barrier let nobody pass before all ${n} were ready`, problems: barrier(history, began) },
+    { claim: "One leader at a time, each with a larger token, and only leaders wrote", problems: leadership(history) },
+    { claim: "When the first leader crashed, one other took over", problems: takeover(history) },
+    {
+      claim: `Each of the ${began.partitions} partitions had one owner, and only those of the leaver moved`,
+      problems: divisions(history, began)
+    },
+    { claim: "No two nodes ever worked on the same partition at once", problems: exclusive(history) },
+    { claim: "They left in the order asked, each after it had stopped its work", problems: departure(history, began) },
+    { claim: "Nothing was left in the store", problems: remains(history) }
+  ]
+}
