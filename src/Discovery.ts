@@ -231,7 +231,7 @@ const problemOf = ({ address, port }: { readonly address: string; readonly port:
  */
 export const register = Effect.fn("Discovery.register")(function* <A>(
   self: Definition<A>,
-  instance: Registering<A>,
+  instance: Registering<NoInfer<A>>,
   options: RegisterOptions = {}
 ): Effect.fn.Return<Registration<A>, CoordinatorError | MemberConflict | PayloadRejected, Coordinator | Scope.Scope> {
   const coordinator = yield* Coordinator
@@ -493,7 +493,7 @@ export const awaitInstances = Effect.fn("Discovery.awaitInstances")(function* <A
  */
 export const layer = <A, E = never, R = never>(
   self: Definition<A>,
-  instance: Registering<A> | Effect.Effect<Registering<A>, E, R>,
+  instance: Registering<NoInfer<A>> | Effect.Effect<Registering<NoInfer<A>>, E, R>,
   options?: RegisterOptions
 ): Layer.Layer<never, CoordinatorError | MemberConflict | PayloadRejected | E, Coordinator | Exclude<R, Scope.Scope>> =>
   Layer.effectDiscard(

@@ -53,7 +53,7 @@ export const run = Effect.fnUntraced(function* (spec: Spec, report: Report) {
   const self = yield* Discovery.register(Nodes, {
     address: "10.0.0.1",
     port,
-    attributes: { zone, phase: "starting" as const }
+    attributes: { zone, phase: "starting" }
   })
 
   const together = gate(spec.together)

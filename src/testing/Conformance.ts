@@ -34,15 +34,13 @@ import * as Session from "./conformance/session.ts"
 import * as Turns from "./conformance/turns.ts"
 import * as Watch from "./conformance/watch.ts"
 
-export {
-  /**
-   * A promise that an engine did not keep.
-   *
-   * @category errors
-   * @since 0.1.0
-   */
-  ConformanceFailure
-} from "./conformance/harness.ts"
+/**
+ * A promise that an engine did not keep, in words.
+ *
+ * @category re-exports
+ * @since 0.1.0
+ */
+export { ConformanceFailure } from "./conformance/harness.ts"
 
 /**
  * What the suite needs of an engine's tests: processes on one store, time, faults and the truth.

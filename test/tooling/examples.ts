@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs"
-import { join } from "node:path"
-import { filesOf, lineAt, read, root } from "./source.ts"
+import { dirname, join } from "node:path"
+import { lineAt, read, root } from "./source.ts"
 
 export interface Example {
   /** Where it stands, as file:line of its first line. */
@@ -12,10 +12,22 @@ export interface Example {
   readonly runs: boolean
 }
 
-const isInternal = (file: string): boolean => file.includes("/internal/")
+/** The entry points that the package exports, as sources. */
+const entryPoints = (): ReadonlyArray<string> => {
+  const { exports } = JSON.parse(read("package.json")) as { readonly exports: Readonly<Record<string, string | null>> }
+  return Object.values(exports)
+    .filter((target) => target?.endsWith(".js") === true)
+    .map((target) => String(target).replace(/^\.\/dist\/(.*)\.js$/, "src/$1.ts"))
+}
 
-/** The documented modules. */
-export const publicFiles = (): ReadonlyArray<string> => filesOf("src").filter((file) => !isInternal(file))
+/** What a user can import: the entry points, and the modules that they export. */
+export const publicFiles = (): ReadonlyArray<string> =>
+  entryPoints().flatMap((entry) => [
+    entry,
+    ...Array.from(read(entry).matchAll(/^export \* (?:as \w+ )?from "(.+)"$/gm), ([, to]) =>
+      join(dirname(entry), to ?? "")
+    )
+  ])
 
 const fence = /^( *)```ts(?:[ \t][^\n]*)?\n([\s\S]*?)^ *```[ \t]*$/gm
 
