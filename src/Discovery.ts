@@ -132,6 +132,17 @@ const tolerate = (parsed: unknown): unknown =>
 
 const text = Schema.Record(Schema.String, Schema.String)
 
+const define = <A>(name: string, attributes: Schema.Codec<A, Readonly<Record<string, string>>>): Definition<A> => {
+  const group: Group.GroupName = { kind: "discovery", name }
+  const schema: Schema.Codec<Instance<A>, unknown> = Schema.Struct({
+    address: Schema.String,
+    port: Schema.Int,
+    attributes
+  })
+  const { decode, encode } = payload.json(schema, tolerate)
+  return { name, group, decode, encode: (instance) => encode(Group.label(group), instance) }
+}
+
 /**
  * Defines a service that instances register for. It never throws: a name that cannot be used is an `InvalidOptions`
  * failure of the first operation.
@@ -160,23 +171,16 @@ const text = Schema.Record(Schema.String, Schema.String)
  * @category constructors
  * @since 0.1.0
  */
-export const make: {
-  (name: string): Definition<Readonly<Record<string, string>>>
-  <A>(name: string, options: { readonly attributes: Schema.Codec<A, Readonly<Record<string, string>>> }): Definition<A>
-} = <A>(
+export function make(name: string): Definition<Readonly<Record<string, string>>>
+export function make<A>(
+  name: string,
+  options: { readonly attributes: Schema.Codec<A, Readonly<Record<string, string>>> }
+): Definition<A>
+export function make<A>(
   name: string,
   options?: { readonly attributes: Schema.Codec<A, Readonly<Record<string, string>>> }
-): Definition<A> => {
-  const group: Group.GroupName = { kind: "discovery", name }
-  // The overloads say so: without a schema, A is the record of strings.
-  const attributes = options?.attributes ?? (text as unknown as Schema.Codec<A, Readonly<Record<string, string>>>)
-  const schema: Schema.Codec<Instance<A>, unknown> = Schema.Struct({
-    address: Schema.String,
-    port: Schema.Int,
-    attributes
-  })
-  const { decode, encode } = payload.json(schema, tolerate)
-  return { name, group, decode, encode: (instance) => encode(Group.label(group), instance) }
+): Definition<A> | Definition<Readonly<Record<string, string>>> {
+  return options === undefined ? define(name, text) : define(name, options.attributes)
 }
 
 const groupOf = <A>(self: Definition<A>): Effect.Effect<Group.Group, never, Coordinator> =>

@@ -31,14 +31,7 @@ import type { MemberConflict, Membership, MembershipLost } from "./Membership.ts
  * @category models
  * @since 0.1.0
  */
-export type GroupKind =
-  | "discovery"
-  | "election"
-  | "lock"
-  | "barrier"
-  | "sequence"
-  | "barrier-opening"
-  | "sequence-ack"
+export type GroupKind = "discovery" | "election" | "lock" | "barrier" | "sequence" | "barrier-opening" | "sequence-ack"
 
 /**
  * A group's kind and name. Names are 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
@@ -289,9 +282,7 @@ export type Decoder<A> = (member: Member<string>) => Decoded<A>
  * @category constructors
  * @since 0.1.0
  */
-export const makeDecoder = <A>(
-  f: (raw: string) => { readonly value: A } | { readonly detail: string }
-): Decoder<A> => {
+export const makeDecoder = <A>(f: (raw: string) => { readonly value: A } | { readonly detail: string }): Decoder<A> => {
   const known = new WeakMap<Member<string>, Decoded<A>>()
   return (member) => {
     const before = known.get(member)
