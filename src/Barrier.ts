@@ -379,7 +379,8 @@ export const announce = Effect.fn("Barrier.announce")(function* <S>(
  * - A request that fails because the store does not answer is tried again until the timeout.
  * - A wait that has recorded the opening returns when the others that are waiting have read it, within one TTL at most.
  *   Where a participant was not waiting yet, the record stays a little longer, in the background.
- * - A wait that times out or is interrupted leaves nothing behind.
+ * - A wait that times out or is interrupted leaves nothing behind. Only a record that was just being written is withdrawn
+ *   later, in the background, because others may have passed by it.
  *
  * **Gotchas**
  *

@@ -585,6 +585,43 @@ describe("a recorded opening", () => {
     })
   )
 
+  it.effect("is kept when its recorder times out before it hears that it was written", () =>
+    Effect.gen(function* () {
+      const nodes = ["a", "b", "c"]
+      const { entries, faults, records, run } = yield* setup(...nodes, "d")
+      for (const node of ["a", "b"]) yield* run(node)(Barrier.announce(Three, "ready"))
+      const [timingOut, cut] = [
+        yield* Effect.forkChild(Effect.flip(run("a")(Barrier.wait(Three, { timeout: "1 second" })))),
+        yield* Effect.forkChild(run("b")(Barrier.wait(Three, long)))
+      ]
+      yield* settled
+      const last = yield* Effect.forkChild(run("c")(Barrier.wait(Three, long)))
+      yield* settled
+      yield* faults.partition("b", "refused")
+      yield* faults.delayRequests("a", "100 millis")
+      yield* TestClock.adjust("830 millis")
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* run("c")(Barrier.announce(Three, "ready"))
+          yield* TestClock.adjust("120 millis")
+          assert.lengthOf(yield* records, 1)
+          assert.deepStrictEqual(idsOf(yield* Fiber.join(last)), nodes)
+        })
+      )
+      yield* TestClock.adjust("50 millis")
+      assert.strictEqual((yield* Fiber.join(timingOut))._tag, "BarrierTimeout")
+      yield* run("d")(Barrier.announce(Three, "busy"))
+      yield* TestClock.adjust("2 seconds")
+      yield* faults.heal("b")
+      yield* TestClock.adjust("3 seconds")
+      assert.isDefined(cut.pollUnsafe())
+      assert.deepStrictEqual(idsOf(yield* Fiber.join(cut)), nodes)
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* entries("barrier-opening"), [])
+      yield* faults.heal("a")
+    })
+  )
+
   it.effect("is not kept longer than one TTL for one who cannot read it", () =>
     Effect.gen(function* () {
       const { faults, run } = yield* setup("a", "b")

@@ -57,7 +57,7 @@ const passedOf = (coordinator: Coordinator["Service"]): Map<string, ReadonlySet<
   return known
 }
 
-/** The effects of a record: how long it is kept, once it is written. */
+/** The effects of a record: how long it is kept, once its writing was begun. */
 interface Record {
   /** Waits until nobody whom it concerns waits any more. */
   readonly read: Effect.Effect<void>
@@ -164,11 +164,11 @@ export const run = Effect.fnUntraced(function* <S, E>(
       if (due._tag === "Pass") return due.opening
       // The store was rewound meanwhile: what was seen open has never been.
       if (due._tag === "Wait") continue
-      const epoch = round?.epoch ?? 0
+      const until = (yield* Clock.currentTimeMillis) + (yield* ttlOf(coordinator))
+      // From the moment it is sent: somebody may pass by it before its answer is here.
+      record = recordOf(id, mine, due.opening, round?.epoch ?? 0, until)
       // Between two sessions it is refused and tried again; lost for good it is only with the coordinator.
       yield* patiently(mine.set(Rounds.openedText(due.opening))).pipe(Effect.catchTag("MembershipLost", Effect.die))
-      const until = (yield* Clock.currentTimeMillis) + (yield* ttlOf(coordinator))
-      record = recordOf(id, mine, due.opening, epoch, until)
       return due.opening
     }
   }).pipe(Effect.raceFirst(Deferred.await(broken)))
@@ -179,22 +179,24 @@ export const run = Effect.fnUntraced(function* <S, E>(
       const exit = yield* restore(search.pipe(Scope.provide(scope), Effect.timeoutOption(timeoutMillis))).pipe(
         Effect.exit
       )
+      const close = Scope.close(scope, exit)
       if (Exit.isFailure(exit)) {
-        yield* Scope.close(scope, exit)
+        // A record that was sent and not confirmed is kept apart: its answer may take as long as the store is gone.
+        yield* record === undefined ? close : Effect.forkDetach(close)
         return yield* Effect.failCause(exit.cause)
       }
       const opening = Option.getOrUndefined(exit.value)
       if (opening === undefined) {
         // Apart: on a dead connection the withdrawal takes as long as a request may, and the timeout is exact.
-        yield* Effect.forkDetach(Scope.close(scope, exit))
+        yield* Effect.forkDetach(close)
         return { _tag: "TimedOut", judgement } as const
       }
       spent.set(name, new Set(round?.own.keys()))
       if (record !== undefined) {
-        yield* restore(record.read).pipe(Effect.onInterrupt(() => Scope.close(scope, exit)))
+        yield* restore(record.read).pipe(Effect.onInterrupt(() => close))
       }
-      if (record === undefined || record.isHeard()) yield* Scope.close(scope, exit)
-      else yield* Effect.forkDetach(Effect.andThen(record.linger, Scope.close(scope, exit)))
+      if (record === undefined || record.isHeard()) yield* close
+      else yield* Effect.forkDetach(Effect.andThen(record.linger, close))
       return { _tag: "Opened", opening } as const
     })
   )
