@@ -193,6 +193,8 @@ class View<A> implements GroupView<A> {
   readonly freshness: Freshness
   readonly undecoded: ReadonlyArray<Undecoded> = []
   private ordered: ReadonlyArray<Member<A>> | undefined
+  /** The order of an earlier view, and whom it is wrong about: for a reader of every view it saves the sorting. */
+  private basis: { readonly ordered: ReadonlyArray<Member<A>>; readonly changed: ReadonlySet<string> } | undefined
   constructor(entries: HashMap.HashMap<string, Member<A>>, revision: bigint, epoch: number, freshness: Freshness) {
     this.entries = entries
     this.revision = revision
@@ -200,7 +202,25 @@ class View<A> implements GroupView<A> {
     this.freshness = freshness
   }
   get members(): ReadonlyArray<Member<A>> {
-    return (this.ordered ??= Array.from(HashMap.values(this.entries)).sort(byToken))
+    return (this.ordered ??= this.arrange())
+  }
+  private arrange(): ReadonlyArray<Member<A>> {
+    const basis = this.basis
+    this.basis = undefined
+    if (basis === undefined) return Array.from(HashMap.values(this.entries)).sort(byToken)
+    if (basis.changed.size === 0) return basis.ordered
+    const kept = basis.ordered.filter((member) => !basis.changed.has(member.id))
+    for (const id of basis.changed) {
+      const member = Option.getOrUndefined(this.get(id))
+      if (member !== undefined) kept.push(member)
+    }
+    // Nearly sorted: the sort finds the run that was kept and costs about one pass.
+    return kept.sort(byToken)
+  }
+  /** Makes a later view begin from this one's order, where it is known. */
+  inform(later: View<A>, changed: ReadonlySet<string>): View<A> {
+    if (this.ordered !== undefined) later.basis = { ordered: this.ordered, changed }
+    return later
   }
   get size(): number {
     return HashMap.size(this.entries)
@@ -384,13 +404,21 @@ export const applyChanges = <A>(
     view instanceof View
       ? (view as View<A>).entries
       : HashMap.fromIterable(view.members.map((member) => [member.id, member] as const))
+  const changed = new Set<string>()
   const entries = HashMap.mutate(before, (draft) => {
     for (const change of changes) {
+      changed.add(change.member.id)
       if (change._tag === "Left") HashMap.remove(draft, change.member.id)
       else HashMap.set(draft, change.member.id, change.member)
     }
   })
-  return new View(entries, at?.revision ?? view.revision, at?.epoch ?? view.epoch, at?.freshness ?? view.freshness)
+  const after = new View(
+    entries,
+    at?.revision ?? view.revision,
+    at?.epoch ?? view.epoch,
+    at?.freshness ?? view.freshness
+  )
+  return view instanceof View ? (view as View<A>).inform(after, changed) : after
 }
 
 /**
