@@ -60,6 +60,8 @@ export interface Standing {
   readonly content: Content
   readonly print: string
   readonly mark: bigint
+  /** Marks rise within one epoch: after a restore tokens and revisions begin below those of before, and may be the same. */
+  readonly epoch: number
   /** Whether the mark was taken over from another member, so that the own watch may still be behind it. */
   readonly adopted: boolean
 }
@@ -74,6 +76,7 @@ const printOf = (content: Content): string => fingerprint(content.map(({ id, tok
  */
 export const isNews = (standing: Standing, place: Seated): boolean =>
   place.token !== standing.seat.token ||
+  place.epoch !== standing.epoch ||
   (!sameContent(place.content, standing.content) && !(standing.adopted && place.seat.revision < standing.mark))
 
 /** Above the floor in any case, also where a store gives one revision twice. */
@@ -86,12 +89,13 @@ const markOf = (place: Seated, floor: bigint): bigint => {
 /** The standing at a place: the former one where nothing is new, else one with a higher mark. */
 export const stand = (before: Standing | undefined, place: Seated): Standing => {
   if (before !== undefined && !isNews(before, place)) return before
-  const floor = before?.seat.token === place.token ? before.mark : 0n
+  const floor = before?.seat.token === place.token && before.epoch === place.epoch ? before.mark : 0n
   return {
     seat: place.seat,
     content: place.content,
     print: printOf(place.content),
     mark: markOf(place, floor),
+    epoch: place.epoch,
     adopted: false
   }
 }

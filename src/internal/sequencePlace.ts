@@ -26,7 +26,13 @@ export type Content = ReadonlyArray<{ readonly id: string; readonly token: bigin
  * seen. It neither seats anybody nor takes a seat away; the loss of the membership does, at its deadline.
  */
 export type Place =
-  | { readonly _tag: "Seated"; readonly token: bigint; readonly seat: Seat; readonly content: Content }
+  | {
+      readonly _tag: "Seated"
+      readonly token: bigint
+      readonly seat: Seat
+      readonly content: Content
+      readonly epoch: number
+    }
   | { readonly _tag: "Unknown"; readonly token: bigint }
   | { readonly _tag: "Lost" }
 
@@ -44,7 +50,8 @@ export const placeOf = (id: string, status: MembershipStatus, view: GroupView<st
     _tag: "Seated",
     token,
     seat: { id, index, count: members.length, token, revision: view.revision, members },
-    content: view.members
+    content: view.members,
+    epoch: view.epoch
   }
 }
 

@@ -42,6 +42,8 @@ export const facts = (node: string): Facts => ({
 })
 
 interface OpenWatch {
+  /** The incarnation of the store that it was opened on. */
+  readonly of: number
   /** The newest write that the store has sent, as it says on each beat. */
   sent: bigint
   /** The newest write that has arrived. */
@@ -118,10 +120,12 @@ export const make = Effect.fnUntraced(function* (
   const beat = Effect.sync(() => {
     for (const watch of watches) {
       const { sent } = watch
-      const { revision } = server
+      const { incarnation, revision } = server
       link.sendUnsafe(() => {
         lastHeard = now()
-        if (sent > watch.cursor) watch.fail(new WatchBroken({ why: "gap" }))
+        // The message that told of a rewind may have been lost.
+        if (watch.of !== incarnation) watch.fail(new WatchBroken({ why: "rewound" }))
+        else if (sent > watch.cursor) watch.fail(new WatchBroken({ why: "gap" }))
         else watch.progress(revision)
       })
     }
@@ -152,10 +156,12 @@ export const make = Effect.fnUntraced(function* (
       Effect.gen(function* () {
         const queue = yield* Queue.unbounded<A, CoordinatorError | WatchBroken | Cause.Done>()
         const watch: OpenWatch = {
+          of: options.of,
           sent: options.cursor,
           cursor: options.cursor,
           accept: (write) => {
-            if (write.revision <= watch.cursor) return
+            // What was still on its way when the watch ended belongs to a past that has been read anew since.
+            if (!watches.has(watch) || write.revision <= watch.cursor) return
             // Every event of a group names the one before it; single entries are told only of their own writes.
             if (options.key === options.group && write.previous > watch.cursor) {
               return watch.fail(new WatchBroken({ why: "gap" }))
@@ -164,7 +170,7 @@ export const make = Effect.fnUntraced(function* (
             Queue.offerUnsafe(queue, options.onWrite(write))
           },
           progress: (revision) => {
-            Queue.offerUnsafe(queue, options.onProgress(revision))
+            if (watches.has(watch)) Queue.offerUnsafe(queue, options.onProgress(revision))
           },
           fail: (error) => {
             watches.delete(watch)

@@ -259,6 +259,7 @@ export class MemoryServer {
     this.compactedTo = to.revision
     this.sessions = new Map()
     const broken = Array.from(this.watchers.values(), (set) => Array.from(set)).flat()
+    this.watchers.clear()
     for (const watcher of broken) watcher.broken("rewound")
     return Effect.forEach(to.sessions, ({ id, ttlMillis }) =>
       Effect.tap(this.admit(id, ttlMillis), () =>

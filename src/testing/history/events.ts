@@ -47,7 +47,7 @@ export const Event = Schema.TaggedUnion({
   Granted: { ...stamp, ...place },
   Began: { ...stamp, ...place, index: Schema.Int, count: Schema.Int, exclusive: Schema.Boolean },
   Interrupted: { ...stamp, ...place, lost: Schema.Boolean },
-  Stopped: { ...stamp, ...place },
+  Stopped: { ...stamp, ...place, lost: Schema.Boolean },
   // What a reader was shown.
   Viewed: {
     ...stamp,
@@ -69,7 +69,7 @@ export const Event = Schema.TaggedUnion({
   Unseated: { ...stamp, reader: Schema.String, group: Schema.String },
   Detached: { ...stamp, reader: Schema.String },
   // Barriers.
-  Waiting: { ...stamp, group: Schema.String, wait: Schema.Int, mine: Schema.optionalKey(Place) },
+  Waiting: { ...stamp, group: Schema.String, wait: Schema.Int, mine: Schema.Array(Place) },
   Passed: {
     ...stamp,
     group: Schema.String,

@@ -4,15 +4,27 @@ import type { Event, Of, Violation } from "./events.ts"
 import type { Life, Running, Truth } from "./truth.ts"
 import { wasForced } from "./truth.ts"
 
-/**
- * A tenure or a seat's body on its holder's side. After a loss it ends when the interruption is issued; otherwise when it has
- * stopped.
- */
+/** A tenure or a seat's body on its holder's side. */
 interface Holding {
   readonly start: Of<"Granted"> | Of<"Began">
-  readonly end: Of<"Interrupted"> | Of<"Stopped"> | undefined
+  readonly interrupted: Of<"Interrupted"> | undefined
+  readonly stopped: Of<"Stopped"> | undefined
   /** The entry it stands on; unknown without events of the store. */
   readonly life: Life | undefined
+}
+
+/** Where it ends: after a loss when the interruption is issued, which is what a lease can promise; else when it has stopped. */
+const endOf = ({ interrupted, stopped }: Holding): Of<"Interrupted"> | Of<"Stopped"> | undefined =>
+  interrupted !== undefined && (interrupted.lost || stopped?.lost) ? interrupted : stopped
+
+/** Until when it was to be counted on not to let anybody else start. */
+const untilOf = (holding: Holding, last: number): number => {
+  const { life, stopped } = holding
+  const end = endOf(holding)
+  if (end === undefined) return last
+  // What was interrupted goes on stopping, and is still in its place until its entry is gone.
+  const gone = Math.min(life?.to?.at ?? end.at, stopped?.at ?? last)
+  return end._tag === "Interrupted" ? Math.max(end.at, gone) : end.at
 }
 
 const livesOf = (truth: Truth, place: { readonly group: string; readonly id: string; readonly token: bigint }) =>
@@ -28,7 +40,7 @@ const collect = (events: ReadonlyArray<Event>, truth: Truth): ReadonlyArray<Hold
       case "Granted":
       case "Began": {
         const life = livesOf(truth, event).findLast(({ from }) => from.order < event.order)
-        const holding = { start: event, end: undefined, life }
+        const holding = { start: event, interrupted: undefined, stopped: undefined, life }
         holdings.push(holding)
         open.set(key, holding)
         break
@@ -37,8 +49,11 @@ const collect = (events: ReadonlyArray<Event>, truth: Truth): ReadonlyArray<Hold
       case "Stopped": {
         const holding = open.get(key)
         if (holding === undefined) break
-        if (holding.end === undefined && (event._tag === "Stopped" || event.lost)) holding.end = event
-        if (event._tag === "Stopped") open.delete(key)
+        if (event._tag === "Interrupted") holding.interrupted ??= event
+        else {
+          holding.stopped = event
+          open.delete(key)
+        }
         break
       }
       default:
@@ -53,7 +68,8 @@ const eventsOf = (holding: Holding): ReadonlyArray<Event> => [
   ...(holding.life === undefined ? [] : [holding.life.from]),
   holding.start,
   ...(holding.life?.to === undefined ? [] : [holding.life.to]),
-  ...(holding.end === undefined ? [] : [holding.end])
+  ...(holding.interrupted === undefined ? [] : [holding.interrupted]),
+  ...(holding.stopped === undefined ? [] : [holding.stopped])
 ]
 
 /** Nobody starts without an entry, or while another one is ahead. */
@@ -93,7 +109,8 @@ const checkStart = (holding: Holding, truth: Truth): ReadonlyArray<Violation> =>
 
 /** The holder has ended before its entry has, unless somebody else removed the entry. */
 const checkEnd = (holding: Holding, running: Running, last: number): ReadonlyArray<Violation> => {
-  const { end, life, start } = holding
+  const { life, start } = holding
+  const end = endOf(holding)
   if (life?.to === undefined || wasForced(life)) return []
   const { to } = life
   const stillRan = running(start.process, to.at, end?.at ?? last)
@@ -122,8 +139,9 @@ const checkEnd = (holding: Holding, running: Running, last: number): ReadonlyArr
 }
 
 /** The stretches in which a holder could act and was still to be counted on. */
-const stretches = ({ end, life, start }: Holding, running: Running, last: number) => {
-  const until = end?.at ?? last
+const stretches = (holding: Holding, running: Running, last: number) => {
+  const { life, start } = holding
+  const until = untilOf(holding, last)
   const forcedAt = life !== undefined && wasForced(life) ? (life.to?.at ?? until) : until
   return running(start.process, start.at, Math.min(until, forcedAt))
 }
@@ -151,9 +169,12 @@ const subjectOf = ({ life, start }: Holding): string | undefined => {
 
 const checkPairs = (holdings: ReadonlyArray<Holding>, running: Running, last: number): ReadonlyArray<Violation> => {
   const violations: Array<Violation> = []
-  const bySubject = Map.groupBy(holdings, subjectOf)
-  for (const [subject, list] of bySubject) {
-    if (subject === undefined) continue
+  const bySubject = new Map<string, Array<Holding>>()
+  for (const holding of holdings) {
+    const subject = subjectOf(holding)
+    if (subject !== undefined) bySubject.set(subject, [...(bySubject.get(subject) ?? []), holding])
+  }
+  for (const list of bySubject.values()) {
     const times = list.map((holding) => stretches(holding, running, last))
     for (const [i, later] of list.entries()) {
       const previous = list[i - 1]
@@ -189,11 +210,11 @@ const checkSettled = (events: ReadonlyArray<Event>, holdings: ReadonlyArray<Hold
       ? []
       : holdings
           .filter(
-            ({ end, life, start }) =>
+            ({ interrupted, life, start, stopped }) =>
               start.order < settled.order &&
               life?.to !== undefined &&
               life.to.order < settled.order &&
-              (end === undefined || end.order > settled.order)
+              ((interrupted ?? stopped)?.order ?? Infinity) > settled.order
           )
           .map((holding) => ({
             name: "NeverInterrupted" as const,

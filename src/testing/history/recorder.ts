@@ -153,7 +153,7 @@ const held = <A, E, R>(
       })
     )
     return Effect.raceFirst(probe, watched).pipe(
-      Effect.ensuring(Effect.sync(() => penOf(self).recordUnsafe({ _tag: "Stopped", ...place })))
+      Effect.ensuring(Effect.map(isLost, (lost) => penOf(self).recordUnsafe({ _tag: "Stopped", ...place, lost })))
     )
   })
 
@@ -323,24 +323,21 @@ export const recordSeats = <E, R>(
  *
  * **Details**
  *
- * `mine` is the place of the process's own participant when the wait begins; left out for one who only observes.
+ * `mine` are the places of the process's own participants when the wait begins: none for one who only observes.
  *
  * @category recording
  * @since 0.1.0
  */
 export const recordWait = <E extends { readonly _tag: string }, R>(
   self: Recorder,
-  holder: Holder & { readonly mine?: Holding | undefined },
+  holder: Holder & { readonly mine: ReadonlyArray<Holding> },
   wait: Effect.Effect<Opening, E | BarrierTimeout, R>
 ): Effect.Effect<Opening, E | BarrierTimeout, R> =>
   Effect.suspend(() => {
-    const { mine, process } = holder
+    const { process } = holder
     const here = { process, group: Group.label(holder.group), wait: penOf(self).nextUnsafe() }
-    penOf(self).recordUnsafe(
-      mine === undefined
-        ? { _tag: "Waiting", ...here }
-        : { _tag: "Waiting", ...here, mine: { id: mine.id, token: mine.token } }
-    )
+    const mine = holder.mine.map(({ id, token }) => ({ id, token }))
+    penOf(self).recordUnsafe({ _tag: "Waiting", ...here, mine })
     return wait.pipe(
       Effect.onExit((exit) => {
         if (exit._tag === "Success") {

@@ -1,7 +1,7 @@
 /** Barriers: when they opened, and whom they let pass. */
 import * as HashMap from "effect/HashMap"
 import { describe, moment } from "./describe.ts"
-import type { Event, Of, Violation } from "./events.ts"
+import type { Event, Of, Place, Violation } from "./events.ts"
 import type { Truth, Version } from "./truth.ts"
 
 /**
@@ -63,64 +63,65 @@ const checkOpening = (passed: Of<"Passed">, truth: Truth, rule: BarrierRule | un
       ]
 }
 
-const names = (passed: Of<"Passed">, mine: { readonly id: string; readonly token: bigint }): boolean =>
+const names = (passed: Of<"Passed">, mine: typeof Place.Type): boolean =>
   passed.members.some(({ id, token }) => id === mine.id && token === mine.token)
 
-/** A wait passes by an opening that names its own member. */
+/** A wait of a process that takes part passes by an opening that names one of its members. */
 const checkNamed = ({ end, start }: Wait, truth: Truth): ReadonlyArray<Violation> => {
-  const { mine } = start
-  if (end?._tag !== "Passed" || mine === undefined || names(end, mine)) return []
-  const stayed = truth
-    .lives(start.group)
-    .some(
-      (life) =>
-        life.id === mine.id &&
-        life.token === mine.token &&
-        life.from.order < start.order &&
-        (life.to === undefined || life.to.order > end.order)
-    )
-  return stayed
+  if (end?._tag !== "Passed" || start.mine.some((mine) => names(end, mine))) return []
+  const stayed = start.mine.filter((mine) =>
+    truth
+      .lives(start.group)
+      .some(
+        (life) =>
+          life.id === mine.id &&
+          life.token === mine.token &&
+          life.from.order < start.order &&
+          (life.to === undefined || life.to.order > end.order)
+      )
+  )
+  return stayed.length > 0
     ? [
         {
           name: "PassedUnnamed",
-          message: `${start.process} passed ${start.group} at ${moment(end)} by an opening that does not name ${mine.id}#${mine.token}`,
+          message: `${start.process} passed ${start.group} at ${moment(end)} by an opening that does not name ${describe(stayed)}`,
           events: [start, end]
         }
       ]
     : []
 }
 
-/** Whether anything kept a process from hearing of an opening. */
+const isStruck = (events: ReadonlyArray<Event>, process: string, from: number, until: number): boolean => {
+  const since = new Map<string, number>()
+  for (const event of events) {
+    if (event.process !== process) continue
+    if (event._tag === "Paused" || event._tag === "Cut") since.set(event._tag, since.get(event._tag) ?? event.at)
+    if (event._tag !== "Resumed" && event._tag !== "Healed") continue
+    const what = event._tag === "Resumed" ? "Paused" : "Cut"
+    if ((since.get(what) ?? Infinity) <= until && event.at >= from) return true
+    since.delete(what)
+  }
+  return Array.from(since.values()).some((at) => at <= until)
+}
+
+/** Whether anything kept a process from hearing of an opening, or may have taken its place from it meanwhile. */
 const isExcused = (
   events: ReadonlyArray<Event>,
   truth: Truth,
   { start }: Wait,
-  mine: { readonly id: string; readonly token: bigint },
+  mine: typeof Place.Type,
   until: number
-): boolean => {
-  const states = new Map<string, boolean>([
-    ["Paused", false],
-    ["Cut", false]
-  ])
-  for (const event of events) {
-    if (event.at > until) break
-    if (event.process === start.process) {
-      if (event._tag === "Paused" || event._tag === "Cut") {
-        if (event.order > start.order) return true
-        states.set(event._tag, true)
-      }
-      if (event._tag === "Resumed") states.set("Paused", false)
-      if (event._tag === "Healed") states.set("Cut", false)
-      if (event.order > start.order && Array.from(states.values()).includes(true)) return true
-    }
-    if (event.order > start.order && (event._tag === "Restored" || (event._tag === "Removed" && event.forced)))
-      return true
-  }
-  if (Array.from(states.values()).includes(true)) return true
-  return !truth
+): boolean =>
+  isStruck(events, start.process, start.at, until) ||
+  events.some(
+    (event) =>
+      event.order > start.order &&
+      event.at <= until &&
+      (event._tag === "Restored" || (event._tag === "Removed" && event.forced))
+  ) ||
+  !truth
     .lives(start.group)
     .some((life) => life.id === mine.id && life.token === mine.token && (life.to === undefined || life.to.at > until))
-}
 
 /** Everybody named in an opening whose wait was in progress passes. */
 const checkLeftBehind = (
@@ -131,9 +132,10 @@ const checkLeftBehind = (
 ): ReadonlyArray<Violation> =>
   waits.flatMap((wait) => {
     const { end, start } = wait
-    const { mine } = start
-    if (mine === undefined || start.group !== passed.group || start.order > passed.order) return []
-    if (!names(passed, mine) || end?._tag === "Passed") return []
+    // One that began in the same moment was not yet in progress: the store had not confirmed it.
+    if (start.group !== passed.group || start.at >= passed.at || end?._tag === "Passed") return []
+    const mine = start.mine.find((place) => names(passed, place))
+    if (mine === undefined) return []
     const until = passed.at + reachMillis
     const stuck = end ?? events.findLast((event) => event._tag === "Settled")
     if (stuck === undefined || stuck.at < until || (stuck._tag === "GaveUp" && !stuck.timedOut)) return []

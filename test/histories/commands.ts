@@ -1,0 +1,130 @@
+/** What a random history is made of. */
+import { Arbitrary, Schema } from "effect"
+
+const slot = Schema.Literals(["a", "b", "c"])
+export type Slot = typeof slot.Type
+export const slots: ReadonlyArray<Slot> = slot.literals
+
+const groupName = Schema.Literals(["discovery", "election", "lock", "barrier", "seats", "workers"])
+export type GroupKey = typeof groupName.Type
+
+export const Role = Schema.Literals(["member", "leader", "party", "seat", "worker", "rounds"])
+export type Role = typeof Role.Type
+
+const anyGroup = Schema.Literals([...groupName.literals, "opening", "acks"])
+export type AnyGroup = typeof anyGroup.Type
+
+const outcome = Schema.Literals(["applied", "not-applied", "late-200", "late-3000", "late-8000"])
+
+const struct = Schema.TaggedStruct
+
+/** What programs do. */
+const Start = struct("Start", { slot, role: Role })
+const Stop = struct("Stop", { slot, role: Role })
+const Act = Schema.Union([
+  Start,
+  Start,
+  Start,
+  Stop,
+  struct("Set", { slot, value: Schema.Literals(["1", "2", "3"]) }),
+  struct("State", { slot, value: Schema.Literals(["ready", "busy"]) }),
+  struct("Wait", { slot, seconds: Schema.Literals([4, 15, 40]) }),
+  struct("GiveUp", { slot }),
+  struct("Lock", { slot, seconds: Schema.Literals([0, 1, 9]) }),
+  struct("Read", { slot, group: groupName }),
+  struct("Unread", { slot, group: groupName })
+])
+
+/** What befalls the link of one process. */
+const Partition = struct("Partition", { slot, how: Schema.Literals(["silent", "refused", "answers-lost"]) })
+const FreezeRenewals = struct("FreezeRenewals", { slot })
+const HangReleases = struct("HangReleases", { slot })
+const DelayRequests = struct("DelayRequests", { slot, millis: Schema.Literals([20, 400, 1_400, 2_500]) })
+const LoseAnswer = struct("LoseAnswer", { slot, outcome })
+const Heal = struct("Heal", { slot })
+
+/** What befalls its watches. */
+const DelayEvents = struct("DelayEvents", { slot, millis: Schema.Literals([30, 700, 2_500, 6_000]) })
+const Lag = struct("Lag", { slot, millis: Schema.Literals([100, 2_000, 7_000]) })
+const DuplicateEvents = struct("DuplicateEvents", { slot })
+const DropEvents = struct("DropEvents", { slot, count: Schema.Literals([1, 2, 5]) })
+const LowerIndex = struct("LowerIndex", { group: groupName })
+const Compact = struct("Compact", {})
+
+/** What befalls the process itself. */
+const Pause = struct("Pause", { slot })
+const Resume = struct("Resume", { slot })
+const SkewClock = struct("SkewClock", { slot, rate: Schema.Literals([0.9, 0.95, 1.05, 1.1]) })
+const JumpClock = struct("JumpClock", { slot, millis: Schema.Literals([500, 5_000, 60_000, -5_000]) })
+const Restart = struct("Restart", { slot })
+const Wake = struct("Wake", { slot })
+
+/** What an operator does to the store. */
+const ExpireSession = struct("ExpireSession", { slot })
+const Remove = struct("Remove", { group: anyGroup, pick: Schema.Literals([0, 1, 2]) })
+const Put = struct("Put", { group: groupName, id: Schema.Literals(["a", "b", "stranger"]) })
+const Backup = struct("Backup", {})
+const Rewind = struct("Rewind", {})
+
+const Link = Schema.Union([Partition, FreezeRenewals, HangReleases, DelayRequests, LoseAnswer, LoseAnswer, Heal, Heal])
+const Watch = Schema.Union([DelayEvents, Lag, DuplicateEvents, DropEvents, LowerIndex, Compact, Heal])
+const Clock = Schema.Union([Pause, Resume, SkewClock, JumpClock, Restart, Wake, FreezeRenewals, Heal])
+const Operator = Schema.Union([ExpireSession, Remove, Put])
+const Restore = Schema.Union([Backup, Rewind])
+
+const Command = Schema.Union([Act, Link, Watch, Clock, Operator, Restore])
+export type Command = typeof Command.Type
+
+/**
+ * A history of one kind of trouble meets its rare orders far more often than one of all kinds: with thirty commands
+ * of twenty kinds hardly any two that matter to each other meet.
+ */
+const themes = {
+  everything: Schema.Union([Act, Act, Act, Link, Watch, Clock, Operator, Restore]),
+  calm: Act,
+  link: Schema.Union([Act, Link]),
+  watches: Schema.Union([Act, Watch, Watch, Partition]),
+  clocks: Schema.Union([Act, Clock]),
+  operators: Schema.Union([Act, Operator, LoseAnswer]),
+  restores: Schema.Union([Act, Restore, Restore, Partition, DelayRequests, DelayEvents, Heal, ExpireSession]),
+  writes: Schema.Union([Start, Stop, LoseAnswer, LoseAnswer, DelayRequests, HangReleases, FreezeRenewals, Heal]),
+  sequences: Schema.Union([Start, Stop, Lag, DropEvents, DelayEvents, Pause, Resume, ExpireSession, Heal])
+}
+type Theme = keyof typeof themes
+
+/** A command, and how many milliseconds pass before the next one. */
+export interface Step {
+  readonly command: Command
+  readonly then: number
+}
+
+/** The whole of a history: what every process does from the beginning, and then one step after another. */
+export interface Script {
+  readonly seed: number
+  readonly cast: ReadonlyArray<Role>
+  readonly steps: ReadonlyArray<Step>
+}
+
+const then = Schema.Literals([0, 0, 1, 40, 250, 1_000, 3_000, 9_000])
+
+const stepsOf = (command: Schema.Codec<Command, unknown>): Arbitrary.Arbitrary<ReadonlyArray<Step>> =>
+  Arbitrary.array(Arbitrary.schema(Schema.Struct({ command, then })), { minLength: 1, maxLength: 50 })
+
+// Made once: deriving is slow, and shrinking asks for them again and again.
+const steps = Object.fromEntries(Object.entries(themes).map(([theme, command]) => [theme, stepsOf(command)])) as Record<
+  Theme,
+  Arbitrary.Arbitrary<ReadonlyArray<Step>>
+>
+
+const Themes = Schema.Literals(Object.keys(themes) as ReadonlyArray<Theme>)
+
+export const scripts: Arbitrary.Arbitrary<Script> = Arbitrary.all({
+  seed: Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 }))),
+  cast: Arbitrary.array(Arbitrary.schema(Role), { minLength: 1, maxLength: 3 }),
+  steps: Arbitrary.flatMap(Arbitrary.schema(Themes), (theme) => steps[theme])
+})
+
+export const show = ({ command, then }: Step): string => {
+  const { _tag, ...rest } = command
+  return `${_tag} ${Object.values(rest).join(" ")} +${then}`
+}
