@@ -160,7 +160,9 @@ export const run = ({ cast, seed, steps }: Script): Effect.Effect<Outcome> =>
           const mine = yield* group.join({ id: actor.slot, value }, { rejoin: true })
           actor.member = mine
           if (actor.value !== value) yield* Effect.forkChild(Effect.ignore(mine.set(actor.value)))
-          return yield* Effect.forever(Effect.andThen(Effect.ignore(act(actor, groups.discovery, mine)), Effect.sleep(100)))
+          return yield* Effect.forever(
+            Effect.andThen(Effect.ignore(act(actor, groups.discovery, mine)), Effect.sleep(100))
+          )
         }).pipe(
           Effect.scoped,
           Effect.ensuring(
