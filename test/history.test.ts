@@ -162,6 +162,7 @@ describe("views", () => {
     const lower = { _tag: "IndexLowered", process, group } as const
     assert.deepStrictEqual(names(events(...store, lower, low)), [])
     assert.deepStrictEqual(names(events(...store, lower, viewed(1n, [member("b", 2n)]))), ["ViewIsWrong"])
+    assert.deepStrictEqual(names(events(...store, lower, viewed(0n, []))), [])
   })
 
   it("finds a reader that is behind, or stale, once all is quiet", () => {
@@ -404,6 +405,13 @@ describe("barriers", () => {
     assert.deepStrictEqual(names(events(...ready, waiting("c", 0), passed("c", 0, 2n, one, two)), rule), [])
   })
 
+  it("finds one who passes twice by one opening", () => {
+    const once = [...ready, waiting("a", 0, one), passed("a", 0, 2n, one, two)] as const
+    const again = [waiting("a", 1, one), passed("a", 1, 2n, one, two)] as const
+    assert.deepStrictEqual(names(events(...once, ...again), rule), [])
+    assert.deepStrictEqual(names(events(...once, at("b", 2n, "busy", 3n), ...again), rule), ["PassedTwice"])
+  })
+
   it("finds one who was named and waiting and did not pass", () => {
     const before = [...ready, waiting("a", 0, one), waiting("b", 1, two), passed("a", 0, 2n, one, two)] as const
     const gaveUp = (timedOut: boolean) => ({ _tag: "GaveUp", process: "b", group: gate, wait: 1, timedOut }) as const
@@ -412,6 +420,15 @@ describe("barriers", () => {
     assert.deepStrictEqual(names(events(...before, 60_000, gaveUp(true)), rule), ["LeftBehindBarrier"])
     assert.deepStrictEqual(names(events(...before, 60_000, gaveUp(false)), rule), [])
     assert.deepStrictEqual(names(events(...before, gaveUp(true)), rule), [])
+    const earlier = [waiting("b", 2, two), passed("b", 2, 2n, one, two)] as const
+    const spent = [
+      ...ready,
+      ...earlier,
+      waiting("b", 1, two),
+      waiting("a", 0, one),
+      passed("a", 0, 2n, one, two)
+    ] as const
+    assert.deepStrictEqual(names(events(...spent, 60_000, gaveUp(true)), rule), [])
     assert.deepStrictEqual(names(events(cut, ...before, 60_000, settled), rule), [])
     assert.deepStrictEqual(names(events(...before, cut, 60_000, settled), rule), [])
   })

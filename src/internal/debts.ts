@@ -49,8 +49,11 @@ export const make = (options: {
     const found = Option.getOrUndefined(yield* options.call(debt.group.read(debt.id)))
     const owed =
       found !== undefined && found.owner === debt.session && (debt.token === undefined || found.token === debt.token)
-    if (owed) yield* options.call(debt.group.remove(found))
-    return !owed
+    if (!owed) return true
+    // Seen, so not absent, whatever becomes of the removal.
+    debt.absentSince = undefined
+    yield* options.call(debt.group.remove(found))
+    return false
   })
 
   const settleOne = Effect.fnUntraced(function* (debt: Debt, lease: Session.Lease) {
@@ -59,11 +62,11 @@ export const make = (options: {
       debt.absentSince = undefined
       return "Open" as const
     }
-    const absent = yield* collect(debt).pipe(Effect.catch(() => Effect.succeed(undefined)))
+    const absent = yield* collect(debt).pipe(Effect.catch(() => Effect.succeed(false)))
     const at = now()
-    if (absent === true) debt.absentSince ??= at
-    else if (absent === false) debt.absentSince = undefined
-    if (debt.absentSince !== undefined && Session.elapsedMillis(debt.absentSince, at) >= lease.ttlMillis) return "Paid"
+    if (absent) debt.absentSince ??= at
+    if (absent && debt.absentSince !== undefined && Session.elapsedMillis(debt.absentSince, at) >= lease.ttlMillis)
+      return "Paid"
     return Session.elapsedMillis(debt.since, at) >= 2 * lease.ttlMillis ? "Overdue" : "Open"
   })
 
@@ -71,7 +74,13 @@ export const make = (options: {
     addUnsafe: (debt) => {
       const same = (other: Debt) =>
         other.key === debt.key && other.session === debt.session && other.token === debt.token
-      if (debts.some(same)) return
+      const known = debts.find(same)
+      if (known !== undefined) {
+        // Sent once more, so it may be applied as late as if it were the first.
+        known.since = now()
+        known.absentSince = undefined
+        return
+      }
       debts = [...debts, { ...debt, since: now(), absentSince: undefined }]
     },
     inherited: (key, by) => debts.some((debt) => debt.key === key && debt.by !== by),

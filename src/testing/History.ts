@@ -97,7 +97,7 @@ export interface CheckOptions {
  * const events: Array<History.Event> = [
  *   { _tag: "Granted", process: "a", at: 0, order: 0, group: "election/report", id: "a", token: 1n },
  *   { _tag: "Granted", process: "b", at: 500, order: 1, group: "election/report", id: "b", token: 2n },
- *   { _tag: "Stopped", process: "a", at: 700, order: 2, group: "election/report", id: "a", token: 1n }
+ *   { _tag: "Stopped", process: "a", at: 700, order: 2, group: "election/report", id: "a", token: 1n, lost: false }
  * ]
  * for (const { message, name } of History.check(events)) console.log(name, message)
  * // => TenuresOverlap a of a (token 1) and b of b (token 2) both held election/report from 500 to 700 ms

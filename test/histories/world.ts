@@ -72,7 +72,8 @@ interface Actor {
   member: Membership.Membership | undefined
   value: string
   party: Barrier.Participant<string> | undefined
-  readonly places: Map<string, bigint>
+  /** Of its participants in the barrier, also those it has lost. */
+  readonly places: Array<{ readonly id: string; readonly token: bigint }>
   state: string
 }
 
@@ -117,7 +118,7 @@ export const run = ({ cast, seed, steps }: Script): Effect.Effect<Outcome> =>
         Scope.provide(scope),
         Effect.orDie
       )
-      actors.set(slot, {
+      const actor: Actor = {
         name,
         slot,
         process,
@@ -126,21 +127,36 @@ export const run = ({ cast, seed, steps }: Script): Effect.Effect<Outcome> =>
         member: undefined,
         value: "0",
         party: undefined,
-        places: new Map(),
+        places: [],
         state: "ready"
-      })
+      }
+      actors.set(slot, actor)
+      yield* Effect.forkIn(watchSession(actor), scope)
     })
+
+    /** Nobody loses a session to whom nothing was done: other processes' troubles are not its own. */
+    const watchSession = (actor: Actor) =>
+      Stream.runForEach(actor.process.coordinator.session, (state) =>
+        Effect.map(history.events, (events) => {
+          if (state._tag !== "Lost") return
+          const struck = events.some(
+            (event) =>
+              event._tag === "Restored" ||
+              (event.process === actor.name && (event._tag === "Cut" || event._tag === "Paused"))
+          )
+          if (!struck) troubles.push(`${actor.name} lost its session (${state.cause}) and nothing had been done to it`)
+        })
+      )
 
     const holder = (actor: Actor, group: Group.GroupName) => ({ process: actor.name, group })
 
     const placed = (actor: Actor, id: string, status: Membership.MembershipStatus) => {
-      if (status._tag === "Held") actor.places.set(id, status.token)
-      else actor.places.delete(id)
+      if (status._tag === "Held") actor.places.push({ id, token: status.token })
     }
 
     const waiter = (actor: Actor) => ({
       ...holder(actor, groups.barrier),
-      mine: Array.from(actor.places, ([id, token]) => ({ id, token }))
+      mine: actor.places
     })
 
     /** Asks whether the place is held, for ever, as a program does before each act on the outside world. */
@@ -203,7 +219,6 @@ export const run = ({ cast, seed, steps }: Script): Effect.Effect<Outcome> =>
           Effect.ensuring(
             Effect.sync(() => {
               actor.party = undefined
-              actor.places.delete(actor.slot)
             })
           )
         ),
@@ -223,13 +238,7 @@ export const run = ({ cast, seed, steps }: Script): Effect.Effect<Outcome> =>
           yield* Effect.suspend(() =>
             History.recordWait(history, waiter(actor), Barrier.wait(Gate, { timeout: "8 seconds" }))
           )
-        }).pipe(
-          Effect.scoped,
-          Effect.ensuring(Effect.sync(() => actor.places.delete(`${actor.slot}-again`))),
-          Effect.ignore,
-          Effect.repeat({ times: 3 }),
-          actor.process.run
-        ),
+        }).pipe(Effect.scoped, Effect.ignore, Effect.repeat({ times: 3 }), actor.process.run),
       seat: (actor) =>
         actor.process.run(
           History.recordSeats(history, holder(actor, groups.seats), Sequence.join(Seats, { id: actor.slot }))

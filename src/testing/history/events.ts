@@ -157,6 +157,7 @@ export type ViolationName =
   | "NeverInterrupted"
   | "OpenedTooEarly"
   | "PassedUnnamed"
+  | "PassedTwice"
   | "LeftBehindBarrier"
   | "IndicesDoNotFit"
   | "LeftInStore"

@@ -35,7 +35,6 @@ const fits = (truth: Truth, view: Of<"Viewed">, epoch: number): boolean => {
     return version !== undefined && isSame(view.members, version.members)
   }
   // A lowered index names an older revision than the data's.
-  if (index < 0 && view.members.length === 0) return true
   const later = all.slice(Math.max(0, index)).filter((one) => one.epoch === epoch && one.order < view.order)
   // Below the first write stands the empty group, which a replica that lags may still show.
   return (index < 0 && view.members.length === 0) || later.some((one) => isSame(view.members, one.members))

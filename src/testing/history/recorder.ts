@@ -323,7 +323,8 @@ export const recordSeats = <E, R>(
  *
  * **Details**
  *
- * `mine` are the places of the process's own participants when the wait begins: none for one who only observes.
+ * `mine` are the places of the process's own participants, also those that it has lost while the store may still have
+ * them; none for one who only observes.
  *
  * @category recording
  * @since 0.1.0

@@ -123,6 +123,50 @@ const isExcused = (
     .lives(start.group)
     .some((life) => life.id === mine.id && life.token === mine.token && (life.to === undefined || life.to.at > until))
 
+/** What this process has passed with before a wait: an opening is not for those a second time. */
+const spentBefore = (waits: ReadonlyArray<Wait>, { group, order, process }: Of<"Waiting">): ReadonlySet<bigint> =>
+  new Set(
+    waits
+      .filter(
+        ({ end, start }) => start.process === process && start.group === group && (end?.order ?? Infinity) < order
+      )
+      .flatMap(({ end, start }) => (end?._tag === "Passed" ? [...start.mine, ...end.members] : []))
+      .map(({ token }) => token)
+  )
+
+const keyOf = ({ group, members, revision }: Of<"Passed">): string => `${group} ${revision} ${describe(members)}`
+
+/** Nobody passes twice by one opening, unless it is still what the store has when the second wait begins. */
+const checkTwice = (events: ReadonlyArray<Event>, waits: ReadonlyArray<Wait>): ReadonlyArray<Violation> =>
+  waits.flatMap(({ end, start }) => {
+    if (end?._tag !== "Passed") return []
+    const before = waits.find(
+      (other) =>
+        other.start.process === start.process &&
+        other.end?._tag === "Passed" &&
+        other.end.order < start.order &&
+        keyOf(other.end) === keyOf(end)
+    )
+    const isOld = events.some(
+      (event) =>
+        event.order < start.order &&
+        (event._tag === "Stored" || event._tag === "Removed") &&
+        event.revision > end.revision
+    )
+    const wasRestored = events.some((event) => event._tag === "Restored" && event.order < end.order)
+    return before?.end === undefined || !isOld || wasRestored
+      ? []
+      : [
+          {
+            name: "PassedTwice" as const,
+            message:
+              `${start.process} passed ${start.group} at ${moment(end)} by revision ${end.revision}, by which it had ` +
+              `passed at ${moment(before.end)} already`,
+            events: [before.end, start, end]
+          }
+        ]
+  })
+
 /** Everybody named in an opening whose wait was in progress passes. */
 const checkLeftBehind = (
   events: ReadonlyArray<Event>,
@@ -134,7 +178,8 @@ const checkLeftBehind = (
     const { end, start } = wait
     // One that began in the same moment was not yet in progress: the store had not confirmed it.
     if (start.group !== passed.group || start.at >= passed.at || end?._tag === "Passed") return []
-    const mine = start.mine.find((place) => names(passed, place))
+    const spent = spentBefore(waits, start)
+    const mine = start.mine.find((place) => names(passed, place) && !spent.has(place.token))
     if (mine === undefined) return []
     const until = passed.at + reachMillis
     const stuck = end ?? events.findLast((event) => event._tag === "Settled")
@@ -164,7 +209,7 @@ export const check = (
     const wait = waits.get(event.wait)
     if (wait !== undefined) wait.end = event
     if (event._tag !== "Passed") continue
-    const key = `${event.group} ${event.revision} ${describe(event.members)}`
+    const key = keyOf(event)
     if (!firsts.has(key)) firsts.set(key, event)
   }
   const all = Array.from(waits.values())
@@ -172,6 +217,7 @@ export const check = (
   return [
     ...(truth.known ? openings.flatMap((passed) => checkOpening(passed, truth, rules[passed.group])) : []),
     ...all.flatMap((wait) => checkNamed(wait, truth)),
+    ...checkTwice(events, all),
     ...openings.flatMap((passed) => checkLeftBehind(events, truth, all, passed))
   ]
 }
