@@ -191,7 +191,8 @@ export const run = Effect.fnUntraced(function* <S, E>(
         yield* Effect.forkDetach(close)
         return { _tag: "TimedOut", judgement } as const
       }
-      spent.set(name, new Set(round?.own.keys()))
+      // Also the opening's: a record may name an own member that no view has shown yet.
+      spent.set(name, new Set([...(round?.own.keys() ?? []), ...opening.members.map(({ token }) => token)]))
       if (record !== undefined) {
         yield* restore(record.read).pipe(Effect.onInterrupt(() => close))
       }

@@ -18,13 +18,14 @@ const outcome = Schema.Literals(["applied", "not-applied", "late-200", "late-300
 
 const struct = Schema.TaggedStruct
 
-/** What programs do. */
-const Start = struct("Start", { slot, role: Role })
-const Stop = struct("Stop", { slot, role: Role })
+/** What programs do. `part` counts the roles of the cast. */
+const part = Schema.Literals([0, 1, 2])
+const Start = struct("Start", { slot, part })
+const Stop = struct("Stop", { slot, part })
 const Act = Schema.Union([
   Start,
   Start,
-  Start,
+  Stop,
   Stop,
   struct("Set", { slot, value: Schema.Literals(["1", "2", "3"]) }),
   struct("State", { slot, value: Schema.Literals(["ready", "busy"]) }),
@@ -98,7 +99,7 @@ export interface Step {
   readonly then: number
 }
 
-/** The whole of a history: what every process does from the beginning, and then one step after another. */
+/** The whole of a history: the roles that every process plays from the beginning, and then one step after another. */
 export interface Script {
   readonly seed: number
   readonly cast: ReadonlyArray<Role>

@@ -138,7 +138,8 @@ export const run = ({ cast, seed, steps }: Script): Effect.Effect<Outcome> =>
     const watchSession = (actor: Actor) =>
       Stream.runForEach(actor.process.coordinator.session, (state) =>
         Effect.map(history.events, (events) => {
-          if (state._tag !== "Lost") return
+          // A write that is applied late costs a session, if it is late enough.
+          if (state._tag !== "Lost" || state.cause === "DebtUnsettled") return
           const struck = events.some(
             (event) =>
               event._tag === "Restored" ||
@@ -307,13 +308,18 @@ export const run = ({ cast, seed, steps }: Script): Effect.Effect<Outcome> =>
 
     const read = (actor: Actor, key: GroupKey) => {
       const group = actor.process.coordinator.group(groups[key])
+      // One that is slow is given several steps at once.
+      const changes = actor.slot === "b" ? Stream.tap(group.changes, () => Effect.sleep(150)) : group.changes
       const who = { process: actor.name, reader: `${actor.name} reads ${key} ${starts++}` }
       return play(
         actor,
         `read ${key}`,
-        Effect.all([History.recordViews(history, who, group), History.recordChanges(history, who, group)], {
-          concurrency: "unbounded"
-        })
+        Effect.all(
+          [History.recordViews(history, who, group), History.recordChanges(history, who, { ...group, changes })],
+          {
+            concurrency: "unbounded"
+          }
+        )
       )
     }
 
@@ -334,12 +340,14 @@ export const run = ({ cast, seed, steps }: Script): Effect.Effect<Outcome> =>
       })
     const node = (slot: Slot): string => actors.get(slot)?.name ?? slot
 
+    const roleOf = (part: number): Role => cast[part % cast.length] ?? "leader"
+
     const perform = (command: Command): Effect.Effect<void> => {
       switch (command._tag) {
         case "Start":
-          return withActor(command.slot, (actor) => startRole(actor, command.role))
+          return withActor(command.slot, (actor) => startRole(actor, roleOf(command.part)))
         case "Stop":
-          return withActor(command.slot, (actor) => stop(actor, command.role))
+          return withActor(command.slot, (actor) => stop(actor, roleOf(command.part)))
         case "Set":
           return withActor(command.slot, (actor) => {
             actor.value = command.value
