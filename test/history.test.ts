@@ -270,6 +270,14 @@ describe("tenures", () => {
     assert.deepStrictEqual(names(late), ["HeldAfterRemoval"])
   })
 
+  it("finds one whose entry went before its interruption was issued, in one instant", () => {
+    const entry = removed("a", 1n, 2n)
+    assert.deepStrictEqual(names(events(...a, 500, entry, 500, interrupted("a", 1n), stopped("a", 1n, true))), [
+      "RemovedBeforeStopped"
+    ])
+    assert.deepStrictEqual(names(events(...a, 500, interrupted("a", 1n), 500, entry, stopped("a", 1n, true))), [])
+  })
+
   it("finds one that is never interrupted, also when an operator took its entry", () => {
     const history = events(...a, removed("a", 1n, 2n, { forced: true }), settled)
     assert.deepStrictEqual(names(history), ["NeverInterrupted"])
@@ -322,6 +330,7 @@ describe("tenures", () => {
   it("finds tokens that do not grow, in grants and in entries", () => {
     const grants = events(granted("b", 2n), stopped("b", 2n), granted("a", 1n))
     assert.deepStrictEqual(names(grants), ["TokenDidNotGrow"])
+    assert.deepStrictEqual(names(events(granted("b", 2n), stopped("b", 2n), granted("b", 2n))), ["TokenDidNotGrow"])
     const entries = [stored("a", 2n), removed("a", 2n, 3n)] as const
     assert.deepStrictEqual(names(events(...entries, stored("b", 2n, { revision: 4n }))), ["TokenDidNotGrow"])
     assert.deepStrictEqual(names(events(...entries, stored("b", 4n))), [])

@@ -38,7 +38,7 @@ export const make = (
       local.stepUnsafe({ _tag: "EntryGone", token: state.token })
       return { _tag: "Again" } as const
     }
-    if (Option.isSome(turn.ahead)) return { _tag: "Behind", ahead: turn.ahead.value } as const
+    if (Option.isSome(turn.ahead)) return { _tag: "Behind", ahead: turn.ahead.value, at: turn.revision } as const
     const token = yield* membership.ensure
     return token === own.token ? ({ _tag: "Granted", token } as const) : ({ _tag: "Again" } as const)
   })
@@ -56,7 +56,7 @@ export const make = (
         return place.token
       }
       if (place._tag === "Behind") {
-        yield* group.follow(place.ahead.id).pipe(
+        yield* group.follow(place.ahead.id, place.at).pipe(
           Stream.filter(({ entry }) => gone(place.ahead, entry)),
           Stream.runHead
         )

@@ -21,6 +21,7 @@ import * as LocalMemberships from "./membership.ts"
 import { durationProblem, nameProblem } from "./options.ts"
 import * as SessionKeeper from "./sessionKeeper.ts"
 import type { Facts, Store } from "./store.ts"
+import { unexpected } from "./unexpected.ts"
 import { byteLength } from "./utf8.ts"
 import { within } from "./within.ts"
 
@@ -92,17 +93,46 @@ export const make = Effect.fnUntraced(function* (
     new CoordinatorError({ engine: facts.engine, operation, endpoint: facts.endpoint, reason })
   const late = `No answer within ${Math.round(settings.requestMillis)} ms`
   const bounded =
-    (reason: () => Reason) =>
+    (kind: "read" | "write", reason: () => Reason) =>
     <A>(operation: string, request: Effect.Effect<A, CoordinatorError>) =>
       within(request, {
         millis: settings.requestMillis,
         orElse: Effect.suspend(() => Effect.fail(failure(operation, reason())))
-      }).pipe(local)
-  const read = bounded(() => new Unreachable({ detail: late }))
-  const write = bounded(() => new OutcomeUnknown({ detail: late }))
+      }).pipe(
+        Effect.catchDefect((defect) => Effect.fail(unexpected(facts, operation, kind)(defect))),
+        local
+      )
+  const read = bounded("read", () => new Unreachable({ detail: late }))
+  const write = bounded("write", () => new OutcomeUnknown({ detail: late }))
+
+  /** Whether the last removal of a withdrawn member was left unanswered. */
+  let releasesHang = false
+  const unawaited = "Not waited for, because the removal before it has no answer yet"
+  const release: Environment["release"] = (request, unconfirmed) =>
+    Effect.suspend(() => {
+      const send = write("Membership.withdraw", request).pipe(
+        Effect.tap(() =>
+          Effect.sync(() => {
+            releasesHang = false
+          })
+        ),
+        Effect.tapError((error) =>
+          Effect.sync(() => {
+            releasesHang = error.reason._tag === "OutcomeUnknown"
+          })
+        )
+      )
+      if (!releasesHang) return Effect.catch(send, unconfirmed)
+      // Owed before the key is free again: who joins under it next must not take the entry for its own.
+      return Effect.andThen(
+        unconfirmed(failure("Membership.withdraw", new OutcomeUnknown({ detail: unawaited }))),
+        Effect.asVoid(Effect.forkDetach(Effect.ignore(send)))
+      )
+    })
 
   const debts: Debts.Debts = Debts.make({
     clock,
+    alive: (session) => keeper.leaseUnsafe()?.id === session,
     claimed: (key) => memberships.has(key),
     call: (request) => write("Session.settle", request)
   })
@@ -136,17 +166,19 @@ export const make = Effect.fnUntraced(function* (
     debts,
     read,
     write,
+    release,
     local,
     requestMillis: settings.requestMillis,
     background: settings.connect === "background",
     unreachable: (operation) => failure(operation, new Unreachable({ detail: `No session, or no answer, in time` }))
   }
 
-  const hubs = yield* RcMap.make({
+  const hubs: RcMap.RcMap<GroupName, GroupHub.GroupHub> = yield* RcMap.make({
     lookup: (name: GroupName) =>
       GroupHub.make({
         label: Groups.label(name),
-        feed: store.group(name).feed,
+        // A watch that was refused serves those who have it; who comes after the cause was cured gets a new one.
+        feed: Stream.tapError(store.group(name).feed, () => RcMap.invalidate(hubs, name)),
         owns: keeper.owns,
         wallUnsafe: () => clock.currentTimeMillisUnsafe()
       }).pipe(local)

@@ -3,7 +3,6 @@
  * subscribers.
  */
 import * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -118,12 +117,12 @@ export const make = Effect.fnUntraced(function* (options: {
   let failure: CoordinatorError | undefined
 
   const attributes = { group: options.label }
-  const gauge = Metric.withAttributes(metrics.members, attributes)
-  const staleness = Metric.withAttributes(metrics.stale, attributes)
+  const gauge = metrics.members(attributes)
+  const staleness = metrics.stale(attributes)
   const counters = {
-    Joined: Metric.withAttributes(metrics.changes, { ...attributes, change: "joined" }),
-    Updated: Metric.withAttributes(metrics.changes, { ...attributes, change: "updated" }),
-    Left: Metric.withAttributes(metrics.changes, { ...attributes, change: "left" })
+    Joined: metrics.changes({ ...attributes, change: "joined" }),
+    Updated: metrics.changes({ ...attributes, change: "updated" }),
+    Left: metrics.changes({ ...attributes, change: "left" })
   }
   const context = yield* Effect.context<never>()
 

@@ -32,6 +32,14 @@ export interface Environment {
     operation: string,
     request: Effect.Effect<A, CoordinatorError>
   ) => Effect.Effect<A, CoordinatorError>
+  /**
+   * Removes what its membership gave up, and tells of a removal that was not confirmed. It is waited for unless the one
+   * before it was left unanswered: a scope with many memberships closes in one request's time, not in one for each.
+   */
+  readonly release: (
+    request: Effect.Effect<void, CoordinatorError>,
+    unconfirmed: (error: CoordinatorError) => Effect.Effect<void>
+  ) => Effect.Effect<void>
   readonly unreachable: (operation: string) => CoordinatorError
   readonly checkSize: (operation: string, value: string) => Effect.Effect<void, CoordinatorError>
   /** Runs an effect by this process's clock, whoever calls it. */
@@ -87,8 +95,12 @@ export const join = Effect.fnUntraced(function* (
     if (after._tag === "Held") newest = after.token
     Cell.setUnsafe(status, Machine.status(after))
     if (after._tag === "Lost" || after._tag === "Closed") {
-      Deferred.doneUnsafe(lost, Effect.fail(lostError(after._tag === "Lost" ? after.cause : "Closed")))
-      Deferred.doneUnsafe(first, Effect.fail(env.unreachable("Group.join")))
+      const cause = after._tag === "Lost" ? after.cause : "Closed"
+      // Made when read: mostly nobody does, and an error costs its stack trace.
+      const ended = Effect.suspend(() => Effect.fail(lostError(cause)))
+      const refused = Effect.suspend(() => Effect.fail(env.unreachable("Group.join")))
+      Deferred.doneUnsafe(lost, ended)
+      Deferred.doneUnsafe(first, refused)
     }
     changed.wakeUnsafe()
   }
@@ -176,7 +188,7 @@ export const join = Effect.fnUntraced(function* (
       `${id} in ${label} is held by ${holder}; waiting for it to go. ` +
         `If that is another live process, give this one its own node name`
     )
-    yield* group.follow(id).pipe(
+    yield* group.follow(id, entry.version).pipe(
       Stream.filter(({ entry: now }) => Option.isNone(now) || now.value.token !== entry.token),
       Stream.runHead
     )
@@ -235,7 +247,7 @@ export const join = Effect.fnUntraced(function* (
 
   /** Watches the own entry: a delete by hand, a restore or a wrong revoke is a loss while the session lives. */
   const guard = (held: Machine.Held) =>
-    group.follow(id).pipe(
+    group.follow(id, held.token).pipe(
       Stream.filter(
         ({ entry, revision }) =>
           revision >= held.token &&
@@ -288,14 +300,12 @@ export const join = Effect.fnUntraced(function* (
     const current = env.keeper.leaseUnsafe()
     if (last._tag === "Held" && last.session === current?.id) {
       const { session, token } = last
-      yield* env.write("Membership.withdraw", group.remove({ id, token, owner: session })).pipe(
-        Effect.catch((error) => {
-          oweUnsafe(session, token)
-          return Effect.logWarning(
-            `Withdrawing ${id} from ${label} was not confirmed; it is removed with the next renewal. ${error.message}`
-          )
-        })
-      )
+      yield* env.release(group.remove({ id, token, owner: session }), (error) => {
+        oweUnsafe(session, token)
+        return Effect.logWarning(
+          `Withdrawing ${id} from ${label} was not confirmed; it is removed with the next renewal. ${error.message}`
+        )
+      })
     } else if (unanswered !== undefined && unanswered === current?.id) {
       oweUnsafe(unanswered, undefined)
     }

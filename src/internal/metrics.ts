@@ -1,21 +1,29 @@
-/** Every metric of the library in one place, so that names and units stay consistent. Durations are in milliseconds. */
+/**
+ * Every metric of the library in one place, so that names and units stay consistent. Durations are in milliseconds.
+ *
+ * Those that every change of a group updates take their attributes when they are made: given with
+ * `Metric.withAttributes`, they would be merged and spelled into the metric's key anew at each update.
+ */
 import * as Metric from "effect/Metric"
 
 /** Members of a group in the newest view of this process. Attributes: `group`. */
-export const members = Metric.gauge("ensemble_group_members", {
-  description: "Members of a group as this process sees it"
-})
+export const members = (attributes: { readonly group: string }) =>
+  Metric.gauge("ensemble_group_members", { description: "Members of a group as this process sees it", attributes })
 
 /** Membership changes that this process has seen. Attributes: `group`, `change`. */
-export const changes = Metric.counter("ensemble_group_changes", {
-  description: "Membership changes seen by this process",
-  incremental: true
-})
+export const changes = (attributes: { readonly group: string; readonly change: "joined" | "updated" | "left" }) =>
+  Metric.counter("ensemble_group_changes", {
+    description: "Membership changes seen by this process",
+    incremental: true,
+    attributes
+  })
 
 /** 1 while the view of a group is stale. Attributes: `group`. */
-export const stale = Metric.gauge("ensemble_group_stale", {
-  description: "1 while this process's view of the group is stale, else 0"
-})
+export const stale = (attributes: { readonly group: string }) =>
+  Metric.gauge("ensemble_group_stale", {
+    description: "1 while this process's view of the group is stale, else 0",
+    attributes
+  })
 
 /** Times a watch read the group anew. Attributes: `group`, `cause`. */
 export const resyncs = Metric.counter("ensemble_watch_resyncs", {

@@ -7,6 +7,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { CoordinatorError } from "../CoordinatorError.ts"
 import * as metrics from "./metrics.ts"
+import { unexpected } from "./unexpected.ts"
 import { within } from "./within.ts"
 
 /** The connection is good, but this watch cannot go on from where it was: read everything anew. */
@@ -61,22 +62,26 @@ export const resync = <A>(options: {
       )
     }
 
+    const { orElse } = options.within
+    const thrown = unexpected(orElse, orElse.operation)
     const started = Effect.flatMap(Effect.scope, (scope) =>
       within(Scope.provide(options.start, scope), {
         millis: options.within.millis,
-        orElse: Effect.fail(options.within.orElse)
+        orElse: Effect.fail(orElse)
       })
     )
     const round = Stream.suspend(() => {
       let delivered = 0
       return Stream.unwrap(started).pipe(
-        Stream.concat(Stream.fail(new WatchBroken({ why: "ended" }))),
+        // Suspended: few watches end, and an error costs its stack trace.
+        Stream.concat(Stream.suspend(() => Stream.fail(new WatchBroken({ why: "ended" })))),
         Stream.tap(() =>
           Effect.sync(() => {
             // The first element is what was read; only what the watch itself delivers proves that it works again.
             if (delivered++ > 0) failures = 0
           })
         ),
+        Stream.catchDefect((defect) => Stream.fail(thrown(defect))),
         Stream.catch(onBreak)
       )
     })

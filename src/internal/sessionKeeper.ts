@@ -14,6 +14,7 @@ import { backoff } from "./backoff.ts"
 import * as Cell from "./cell.ts"
 import * as metrics from "./metrics.ts"
 import type { Facts, Store } from "./store.ts"
+import { unexpected } from "./unexpected.ts"
 import { within } from "./within.ts"
 
 export interface SessionKeeper {
@@ -78,8 +79,12 @@ export const make = Effect.fnUntraced(function* (
   const lease = () =>
     state.value._tag === "Connected" || state.value._tag === "Suspended" ? state.value.lease : undefined
 
+  /** One request to the store, which ends in time. */
+  const ask = <A>(operation: string, request: Effect.Effect<A, CoordinatorError>, millis: number) =>
+    within(request, { millis, orElse: Effect.suspend(() => Effect.fail(unanswered(facts, operation, millis))) })
+
   const revoke = (id: string) =>
-    within(store.revoke(id), { millis: options.requestMillis, orElse: Effect.void }).pipe(
+    ask("Session.revoke", store.revoke(id), options.requestMillis).pipe(
       // The session is over for us either way; the store ends it by its own clock where this request fails.
       Effect.ignore({ log: "Debug" })
     )
@@ -129,10 +134,7 @@ export const make = Effect.fnUntraced(function* (
 
   const openOnce = Effect.fnUntraced(function* (generation: number, millis: number) {
     const sentAt = now()
-    const granted = yield* within(store.open(options.ttlMillis), {
-      millis,
-      orElse: Effect.fail(unanswered(facts, "Session.open", millis))
-    })
+    const granted = yield* ask("Session.open", store.open(options.ttlMillis), millis)
     created.add(granted.id)
     const opened = { id: granted.id, generation, sentAt, ttlMillis: granted.ttlMillis, margin: facts.margin }
     stepUnsafe({ _tag: "Opened", lease: opened, now: now() })
@@ -140,6 +142,7 @@ export const make = Effect.fnUntraced(function* (
 
   const open = (generation: number) =>
     openOnce(generation, options.requestMillis).pipe(
+      Effect.catchDefect((defect) => Effect.fail(unexpected(facts, "Session.open")(defect))),
       Effect.tapError((cause) => {
         stepUnsafe({ _tag: "OpenFailed", cause })
         return Effect.logWarning(`No session with ${facts.engine} yet; trying again. ${cause.message}`)
@@ -148,13 +151,12 @@ export const make = Effect.fnUntraced(function* (
       Effect.orDie
     )
 
-  const renewOnce = Effect.fnUntraced(function* (current: Session.Lease) {
-    const sentAt = now()
+  const renewOnce = Effect.fnUntraced(function* (current: Session.Lease, sentAt: Session.Instant) {
     const millis = Math.max(1, Math.min(options.requestMillis, Session.remainingMillis(current, sentAt)))
-    const answer = yield* within(store.renew(current.id), {
-      millis,
-      orElse: Effect.fail(unanswered(facts, "Session.renew", millis))
-    }).pipe(Effect.result)
+    const answer = yield* ask("Session.renew", store.renew(current.id), millis).pipe(
+      Effect.catchDefect((defect) => Effect.fail(unexpected(facts, "Session.renew")(defect))),
+      Effect.result
+    )
     if (answer._tag === "Failure") {
       yield* Metric.update(Metric.withAttributes(metrics.renewals, { outcome: "failed" }), 1)
       stepUnsafe({ _tag: "RenewalFailed", id: current.id, cause: answer.failure, now: now() })
@@ -178,12 +180,16 @@ export const make = Effect.fnUntraced(function* (
 
   const renewals = Effect.gen(function* () {
     let answered = true
+    let sentAt = lease()?.sentAt ?? now()
     for (let current = lease(); current !== undefined; current = lease()) {
       const jitter = yield* Random.nextBetween(0.9, 1.1)
-      yield* Effect.sleep((current.ttlMillis / (answered ? renewalsPerTtl : retriesPerTtl)) * jitter)
+      const pause = (current.ttlMillis / (answered ? renewalsPerTtl : retriesPerTtl)) * jitter
+      // From the sending, as the deadline is: time that the last one has spent waiting is no longer there to be spent.
+      yield* Effect.sleep(Math.max(0, pause - Session.elapsedMillis(sentAt, now())))
       const still = lease()
       if (still === undefined) return
-      answered = yield* renewOnce(still)
+      sentAt = now()
+      answered = yield* renewOnce(still, sentAt)
       // Apart: what it asks of the store may hang, and the next renewal must not wait for it.
       if (answered) yield* FiberHandle.run(housekeeping, hooks.renewed(still), { onlyIfMissing: true })
     }
@@ -218,14 +224,13 @@ export const make = Effect.fnUntraced(function* (
     return last === undefined ? Effect.void : revoke(last.id)
   })
   if (options.connect === "wait") {
-    yield* openOnce(1, options.connectMillis).pipe(
-      Effect.retry({ schedule: backoff(100, 1000), while: (error) => error.isTransient }),
-      (attempts) =>
-        within(attempts, {
-          millis: options.connectMillis,
-          orElse: Effect.fail(unanswered(facts, "Session.open", options.connectMillis))
-        })
+    // What the last attempt met says more than that the time is over.
+    let failure = unanswered(facts, "Session.open", options.connectMillis)
+    const attempts = openOnce(1, options.connectMillis).pipe(
+      Effect.tapError((error) => Effect.sync(() => void (failure = error))),
+      Effect.retry({ schedule: backoff(100, 1000), while: (error) => error.isTransient })
     )
+    yield* within(attempts, { millis: options.connectMillis, orElse: Effect.suspend(() => Effect.fail(failure)) })
   }
   yield* keep.pipe(Effect.forkScoped)
   yield* store.rewinds.pipe(

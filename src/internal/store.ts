@@ -61,10 +61,11 @@ export type Creation =
  */
 export type Update = { readonly _tag: "Updated"; readonly version: bigint } | { readonly _tag: "Refused" }
 
-/** A linearizable look at a candidate's place: its own entry, and the entry with the next lower token. */
+/** A linearizable look at a candidate's place: its own entry, and the entry with the next lower token, at `revision`. */
 export interface Turn {
   readonly own: Option.Option<Entry>
   readonly ahead: Option.Option<Entry>
+  readonly revision: bigint
 }
 
 /** The answer to a renewal that the quorum saw. */
@@ -84,8 +85,11 @@ export interface GroupStore {
   readonly turn: (id: string, token: bigint) => Effect.Effect<Turn, CoordinatorError>
   /** Never ends by itself; fails only with what waiting does not cure. */
   readonly feed: Stream.Stream<Feed, CoordinatorError>
-  /** The same for a single entry, at a cost that does not depend on the group's size. */
-  readonly follow: (id: string) => Stream.Stream<Followed, CoordinatorError>
+  /**
+   * The same for a single entry, at a cost that does not depend on the group's size. What it was at the revision `known` need
+   * not be told again: whoever has just read or written it saves a store that keeps a history the reading.
+   */
+  readonly follow: (id: string, known?: bigint) => Stream.Stream<Followed, CoordinatorError>
 }
 
 /** What is known of a store before it is reached. */

@@ -17,7 +17,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Memory from "../engines/Memory.ts"
 import type { LostWrite, MemoryLink, Partition } from "../engines/memory/link.ts"
-import type { Checkpoint } from "../engines/memory/server.ts"
 import type { GroupName } from "../Group.ts"
 import { label } from "../Group.ts"
 
@@ -36,10 +35,8 @@ export type WriteOutcome = "applied" | "not-applied" | { readonly appliedAfter: 
  * @since 0.1.0
  */
 export interface Backup {
-  readonly [TypeId]: Checkpoint
+  readonly restore: Effect.Effect<void>
 }
-
-const TypeId = "~effect-ensemble/testing/Faults/Backup"
 
 /**
  * The fault controller of one store.
@@ -202,8 +199,11 @@ export const make = (store: Memory.Store): Faults => {
       }),
     lowerIndex: (group) => Effect.sync(() => server.lowerIndex(label(group))),
     compact: Effect.sync(() => server.compact()),
-    backup: Effect.sync(() => ({ [TypeId]: server.checkpoint() })),
-    rewind: (to) => server.rewind(to[TypeId])
+    backup: Effect.sync(() => {
+      const checkpoint = server.checkpoint()
+      return { restore: server.rewind(checkpoint) }
+    }),
+    rewind: ({ restore }) => restore
   }
 }
 

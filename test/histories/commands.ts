@@ -1,5 +1,5 @@
 /** What a random history is made of. */
-import { Arbitrary, Schema } from "effect"
+import { Arbitrary, Record as Records, Schema, Struct } from "effect"
 
 const slot = Schema.Literals(["a", "b", "c"])
 export type Slot = typeof slot.Type
@@ -22,15 +22,20 @@ const struct = Schema.TaggedStruct
 const part = Schema.Literals([0, 1, 2])
 const Start = struct("Start", { slot, part })
 const Stop = struct("Stop", { slot, part })
+const Bounce = struct("Bounce", { slot, part })
+const Wait = struct("Wait", { slot, seconds: Schema.Literals([4, 15, 40]) })
+const GiveUp = struct("GiveUp", { slot })
+const State = struct("State", { slot, value: Schema.Literals(["ready", "busy"]) })
 const Act = Schema.Union([
   Start,
   Start,
   Stop,
   Stop,
+  Bounce,
+  State,
+  Wait,
+  GiveUp,
   struct("Set", { slot, value: Schema.Literals(["1", "2", "3"]) }),
-  struct("State", { slot, value: Schema.Literals(["ready", "busy"]) }),
-  struct("Wait", { slot, seconds: Schema.Literals([4, 15, 40]) }),
-  struct("GiveUp", { slot }),
   struct("Lock", { slot, seconds: Schema.Literals([0, 1, 9]) }),
   struct("Read", { slot, group: groupName }),
   struct("Unread", { slot, group: groupName })
@@ -76,22 +81,67 @@ const Restore = Schema.Union([Backup, Rewind])
 const Command = Schema.Union([Act, Link, Watch, Clock, Operator, Restore])
 export type Command = typeof Command.Type
 
+/** A kind of trouble, and the roles that have something to lose by it. */
+interface Theme {
+  readonly cast: Schema.Codec<Role, unknown>
+  readonly command: Schema.Codec<Command, unknown>
+}
+
 /**
  * A history of one kind of trouble meets its rare orders far more often than one of all kinds: with thirty commands
  * of twenty kinds hardly any two that matter to each other meet.
  */
 const themes = {
-  everything: Schema.Union([Act, Act, Act, Link, Watch, Clock, Operator, Restore]),
-  calm: Act,
-  link: Schema.Union([Act, Link]),
-  watches: Schema.Union([Act, Watch, Watch, Partition]),
-  clocks: Schema.Union([Act, Clock]),
-  operators: Schema.Union([Act, Operator, LoseAnswer]),
-  restores: Schema.Union([Act, Restore, Restore, Partition, DelayRequests, DelayEvents, Heal, ExpireSession]),
-  writes: Schema.Union([Start, Stop, LoseAnswer, LoseAnswer, DelayRequests, HangReleases, FreezeRenewals, Heal]),
-  sequences: Schema.Union([Start, Stop, Lag, DropEvents, DelayEvents, Pause, Resume, ExpireSession, Heal])
-}
-type Theme = keyof typeof themes
+  everything: { cast: Role, command: Schema.Union([Act, Act, Act, Link, Watch, Clock, Operator, Restore]) },
+  calm: { cast: Role, command: Act },
+  link: { cast: Role, command: Schema.Union([Act, Link]) },
+  watches: { cast: Role, command: Schema.Union([Act, Watch, Watch, Partition]) },
+  clocks: { cast: Role, command: Schema.Union([Act, Clock]) },
+  operators: { cast: Role, command: Schema.Union([Act, Operator, LoseAnswer]) },
+  restores: {
+    cast: Role,
+    command: Schema.Union([Act, Restore, Restore, Partition, DelayRequests, DelayEvents, Heal, ExpireSession])
+  },
+  writes: {
+    cast: Schema.Literals(["member", "leader"]),
+    command: Schema.Union([
+      Start,
+      Stop,
+      Bounce,
+      Bounce,
+      LoseAnswer,
+      LoseAnswer,
+      DelayRequests,
+      HangReleases,
+      FreezeRenewals,
+      Heal
+    ])
+  },
+  leases: {
+    cast: Schema.Literals(["leader", "worker"]),
+    command: Schema.Union([SkewClock, DelayRequests, FreezeRenewals, Partition, Pause, Resume, Heal])
+  },
+  barriers: {
+    cast: Schema.Literals(["rounds", "party"]),
+    command: Schema.Union([
+      Start,
+      Stop,
+      Wait,
+      GiveUp,
+      State,
+      DropEvents,
+      DropEvents,
+      DelayEvents,
+      Compact,
+      ExpireSession,
+      Heal
+    ])
+  },
+  sequences: {
+    cast: Schema.Literals(["worker", "seat"]),
+    command: Schema.Union([Start, Stop, Restore, Lag, DropEvents, DelayEvents, Pause, Resume, ExpireSession, Heal])
+  }
+} satisfies Record<string, Theme>
 
 /** A command, and how many milliseconds pass before the next one. */
 export interface Step {
@@ -108,22 +158,21 @@ export interface Script {
 
 const then = Schema.Literals([0, 0, 1, 40, 250, 1_000, 3_000, 9_000])
 
-const stepsOf = (command: Schema.Codec<Command, unknown>): Arbitrary.Arbitrary<ReadonlyArray<Step>> =>
-  Arbitrary.array(Arbitrary.schema(Schema.Struct({ command, then })), { minLength: 1, maxLength: 50 })
-
 // Made once: deriving is slow, and shrinking asks for them again and again.
-const steps = Object.fromEntries(Object.entries(themes).map(([theme, command]) => [theme, stepsOf(command)])) as Record<
-  Theme,
-  Arbitrary.Arbitrary<ReadonlyArray<Step>>
->
+const parts = Records.map(themes, ({ cast, command }) =>
+  Arbitrary.all({
+    cast: Arbitrary.array(Arbitrary.schema(cast), { minLength: 1, maxLength: 3 }),
+    steps: Arbitrary.array(Arbitrary.schema(Schema.Struct({ command, then })), { minLength: 1, maxLength: 50 })
+  })
+)
 
-const Themes = Schema.Literals(Object.keys(themes) as ReadonlyArray<Theme>)
+const seed = Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 })))
+const theme = Arbitrary.schema(Schema.Literals(Struct.keys(themes)))
 
-export const scripts: Arbitrary.Arbitrary<Script> = Arbitrary.all({
-  seed: Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 }))),
-  cast: Arbitrary.array(Arbitrary.schema(Role), { minLength: 1, maxLength: 3 }),
-  steps: Arbitrary.flatMap(Arbitrary.schema(Themes), (theme) => steps[theme])
-})
+export const scripts: Arbitrary.Arbitrary<Script> = Arbitrary.flatMap(
+  Arbitrary.all({ seed, theme }),
+  ({ seed, theme }) => Arbitrary.map(parts[theme], (part) => ({ seed, ...part }))
+)
 
 export const show = ({ command, then }: Step): string => {
   const { _tag, ...rest } = command

@@ -149,6 +149,28 @@ export const run = ({ cast, seed, steps }: Script): Effect.Effect<Outcome> =>
         })
       )
 
+    /** An entry that is gone while its session lives was removed by an operator, or not at all. */
+    const watchEntry = (actor: Actor, group: Group.GroupName, mine: Membership.Membership) => {
+      let held: bigint | undefined
+      return Stream.runForEach(mine.status, (status) =>
+        Effect.map(history.events, (events) => {
+          const token = held
+          held = status._tag === "Held" ? status.token : undefined
+          if (token === undefined || status._tag !== "Rejoining" || status.cause !== "EntryGone") return
+          const last = events.findLast(
+            (event) =>
+              event._tag === "Restored" ||
+              (event._tag === "Removed" && event.group === Group.label(group) && event.token === token)
+          )
+          if (last === undefined || (last._tag === "Removed" && !last.forced)) {
+            troubles.push(
+              `${actor.name} lost its place ${token} in ${Group.label(group)}, and no operator had taken it`
+            )
+          }
+        })
+      )
+    }
+
     const holder = (actor: Actor, group: Group.GroupName) => ({ process: actor.name, group })
 
     const placed = (actor: Actor, id: string, status: Membership.MembershipStatus) => {
@@ -176,6 +198,7 @@ export const run = ({ cast, seed, steps }: Script): Effect.Effect<Outcome> =>
           const { value } = actor
           const mine = yield* group.join({ id: actor.slot, value }, { rejoin: true })
           actor.member = mine
+          yield* Effect.forkScoped(watchEntry(actor, groups.discovery, mine))
           if (actor.value !== value) yield* Effect.forkChild(Effect.ignore(mine.set(actor.value)))
           return yield* Effect.forever(
             Effect.andThen(Effect.ignore(act(actor, groups.discovery, mine)), Effect.sleep(100))
@@ -348,6 +371,14 @@ export const run = ({ cast, seed, steps }: Script): Effect.Effect<Outcome> =>
           return withActor(command.slot, (actor) => startRole(actor, roleOf(command.part)))
         case "Stop":
           return withActor(command.slot, (actor) => stop(actor, roleOf(command.part)))
+        case "Bounce":
+          return withActor(command.slot, (actor) => {
+            const role = roleOf(command.part)
+            const playing = actor.playing.get(role)
+            if (playing === undefined) return startRole(actor, role)
+            const restart = Effect.andThen(Fiber.await(playing.fiber), startRole(actor, role))
+            return Effect.andThen(stop(actor, role), Effect.asVoid(Effect.forkIn(restart, outer)))
+          })
         case "Set":
           return withActor(command.slot, (actor) => {
             actor.value = command.value

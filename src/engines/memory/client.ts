@@ -116,19 +116,20 @@ export const make = Effect.fnUntraced(function* (
     () => Effect.sync(() => link.onReset.delete(onReset))
   )
 
-  /** The store's side: one message for each open watch, over the same link as its events. */
+  /** The store's side: one message about all open watches, over the same link as their events. */
   const beat = Effect.sync(() => {
-    for (const watch of watches) {
-      const { sent } = watch
-      const { incarnation, revision } = server
-      link.sendUnsafe(() => {
-        lastHeard = now()
+    if (watches.size === 0) return
+    const { incarnation, revision } = server
+    const open = Array.from(watches, (watch) => ({ watch, sent: watch.sent }))
+    link.sendUnsafe(() => {
+      lastHeard = now()
+      for (const { sent, watch } of open) {
         // The message that told of a rewind may have been lost.
         if (watch.of !== incarnation) watch.fail(new WatchBroken({ why: "rewound" }))
         else if (sent > watch.cursor) watch.fail(new WatchBroken({ why: "gap" }))
         else watch.progress(revision)
-      })
-    }
+      }
+    })
   })
   yield* Effect.forever(Effect.andThen(link.base.sleep(Duration.millis(beatMillis)), beat)).pipe(Effect.forkScoped)
 
@@ -155,6 +156,7 @@ export const make = Effect.fnUntraced(function* (
     Stream.unwrap(
       Effect.gen(function* () {
         const queue = yield* Queue.unbounded<A, CoordinatorError | WatchBroken | Cause.Done>()
+        let reached: bigint | undefined
         const watch: OpenWatch = {
           of: options.of,
           sent: options.cursor,
@@ -170,7 +172,10 @@ export const make = Effect.fnUntraced(function* (
             Queue.offerUnsafe(queue, options.onWrite(write))
           },
           progress: (revision) => {
-            if (watches.has(watch)) Queue.offerUnsafe(queue, options.onProgress(revision))
+            // The first shows that the watch works; after that, an idle store has nothing to wake anybody for.
+            if (!watches.has(watch) || revision === reached) return
+            reached = revision
+            Queue.offerUnsafe(queue, options.onProgress(revision))
           },
           fail: (error) => {
             watches.delete(watch)
@@ -293,7 +298,8 @@ export const make = Effect.fnUntraced(function* (
       turn: (id, token) =>
         call("read", "Group.turn", () => ({
           own: server.read(path, id),
-          ahead: Option.fromNullishOr(server.ahead(path, token))
+          ahead: Option.fromNullishOr(server.ahead(path, token)),
+          revision: server.revision
         })),
       create: (session, id, value) =>
         call("write", "Group.create", () => {

@@ -208,7 +208,10 @@ export class MemoryServer {
   /** Writes of a group after a cursor, or nothing where they are not all kept any more. */
   since(group: string, cursor: bigint): ReadonlyArray<Write> | undefined {
     if (cursor < this.compactedTo && this.lastWrite(group) > cursor) return undefined
-    return this.history.filter((write) => write.group === group && write.revision > cursor)
+    // Most watches start where their group is, and those that do not are little behind.
+    if (this.lastWrite(group) <= cursor) return []
+    const last = this.history.findLastIndex((write) => write.revision <= cursor)
+    return this.history.slice(last + 1).filter((write) => write.group === group)
   }
 
   watch(key: string, watcher: Watcher): () => void {
@@ -251,26 +254,28 @@ export class MemoryServer {
 
   /** Puts an earlier state back, as a restore from a backup does: revisions are given a second time. */
   rewind(to: Checkpoint): Effect.Effect<void> {
-    this.incarnation++
-    this.revision = to.revision
-    this.groups = new Map(to.groups)
-    this.lastWrites = new Map(to.lastWrites)
-    this.history = []
-    this.compactedTo = to.revision
-    this.sessions = new Map()
-    const broken = Array.from(this.watchers.values(), (set) => Array.from(set)).flat()
-    this.watchers.clear()
-    for (const watcher of broken) watcher.broken("rewound")
-    return Effect.forEach(to.sessions, ({ id, ttlMillis }) =>
-      Effect.tap(this.admit(id, ttlMillis), () =>
-        Effect.sync(() => {
-          const keys = this.sessions.get(id)?.keys
-          for (const [group, entries] of this.groups) {
-            for (const entry of HashMap.values(entries)) if (entry.owner === id) keys?.add(keyOf(group, entry.id))
-          }
-        })
-      )
-    ).pipe(Effect.asVoid)
+    return Effect.suspend(() => {
+      this.incarnation++
+      this.revision = to.revision
+      this.groups = new Map(to.groups)
+      this.lastWrites = new Map(to.lastWrites)
+      this.history = []
+      this.compactedTo = to.revision
+      this.sessions = new Map()
+      const broken = Array.from(this.watchers.values(), (set) => Array.from(set)).flat()
+      this.watchers.clear()
+      for (const watcher of broken) watcher.broken("rewound")
+      return Effect.forEach(to.sessions, ({ id, ttlMillis }) =>
+        Effect.tap(this.admit(id, ttlMillis), () =>
+          Effect.sync(() => {
+            const keys = this.sessions.get(id)?.keys
+            for (const [group, entries] of this.groups) {
+              for (const entry of HashMap.values(entries)) if (entry.owner === id) keys?.add(keyOf(group, entry.id))
+            }
+          })
+        )
+      ).pipe(Effect.asVoid)
+    })
   }
 
   get watches(): number {

@@ -127,11 +127,13 @@ const checkEnd = (holding: Holding, running: Running, last: number): ReadonlyArr
   }
   // In one instant only the order tells; a process that is paused does nothing in any order.
   const wasPaused = running(start.process, to.at - 1, to.at + 1).length === 0
-  return end?._tag === "Stopped" && end.order > to.order && !wasPaused
+  return end !== undefined && end.order > to.order && !wasPaused
     ? [
         {
           name: "RemovedBeforeStopped",
-          message: `${nameOf(holding)} gave up ${start.group} at ${moment(to)} before its body had stopped at ${moment(end)}`,
+          message:
+            `The entry of ${nameOf(holding)} in ${start.group} was gone at ${moment(to)}, before its body ` +
+            `${end._tag === "Stopped" ? "had stopped" : "was interrupted"} at ${moment(end)}`,
           events: eventsOf(holding)
         }
       ]
@@ -178,12 +180,12 @@ const checkPairs = (holdings: ReadonlyArray<Holding>, running: Running, last: nu
     const times = list.map((holding) => stretches(holding, running, last))
     for (const [i, later] of list.entries()) {
       const previous = list[i - 1]
-      if (previous?.start._tag === "Granted" && later.start.token < previous.start.token) {
+      if (previous?.start._tag === "Granted" && later.start.token <= previous.start.token) {
         violations.push({
           name: "TokenDidNotGrow",
           message:
             `${nameOf(later)} was granted ${later.start.group} at ${moment(later.start)} after ${nameOf(previous)}, ` +
-            `which had a higher token`,
+            `whose token was not lower`,
           events: [previous.start, later.start]
         })
       }
