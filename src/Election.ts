@@ -53,7 +53,7 @@ export interface Definition {
  *
  * **Details**
  *
- * - `id` is the candidate's.
+ * - `group` is where it is held, and `id` is the candidate's.
  * - `token` is larger than that of every leader before: the fencing token.
  * - `ensure` is the token, or `MembershipLost`. It reads the clocks when asked and does no I/O.
  * - `lost` never succeeds; it fails at the moment when the place is lost.
@@ -62,6 +62,7 @@ export interface Definition {
  * @since 0.1.0
  */
 export interface Tenure {
+  readonly group: GroupName
   readonly id: string
   readonly token: bigint
   readonly ensure: Effect.Effect<bigint, MembershipLost>

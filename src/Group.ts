@@ -45,6 +45,18 @@ export interface GroupName {
 }
 
 /**
+ * A place in a group, as an engine can have its store check it: the tenures of `Election` and `Lock`, and of a seat.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Claim {
+  readonly group: GroupName
+  readonly id: string
+  readonly ensure: Effect.Effect<bigint, MembershipLost>
+}
+
+/**
  * One member of a group.
  *
  * **Details**

@@ -184,6 +184,7 @@ const tenureOf = (self: Definition, { changed, mine, place, status }: Seating, s
     return Effect.fail(new MembershipLost({ group: label(self.group), id: seat.id, cause }))
   })
   return {
+    group: self.group,
     id: seat.id,
     token: seat.token,
     ensure: Effect.flatMap(mine.ensure, (token) => (token === seat.token ? Effect.succeed(token) : loss)),

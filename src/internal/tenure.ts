@@ -9,7 +9,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Coordinator } from "../Coordinator.ts"
 import type { CoordinatorError } from "../CoordinatorError.ts"
-import type { Group } from "../Group.ts"
+import type { Group, GroupName } from "../Group.ts"
 import { label } from "../Group.ts"
 import { describeCause } from "../Membership.ts"
 import type { MemberConflict, Membership, MembershipLost } from "../Membership.ts"
@@ -18,6 +18,7 @@ import * as metrics from "./metrics.ts"
 
 /** A membership whose turn has come, under the one token that it will ever have. */
 export interface Tenure {
+  readonly group: GroupName
   readonly id: string
   readonly token: bigint
   readonly ensure: Effect.Effect<bigint, MembershipLost>
@@ -52,6 +53,7 @@ export const awaitTenure = (
   membership: Membership
 ): Effect.Effect<Tenure, CoordinatorError | MembershipLost> =>
   Effect.map(group.awaitTurn(membership), (token) => ({
+    group: group.name,
     id: membership.id,
     token,
     ensure: membership.ensure,
