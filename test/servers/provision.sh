@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# provision.sh TARGET SUITE PROGRAM ACCEPTED PACKAGE...
+#
+# Unpacks packages of a Debian suite into the folder TARGET, from the mirror that this machine is configured for and with
+# its signatures checked. Nothing is installed: no maintainer script runs, no service starts, apt's own lists stay as they
+# are. TARGET exists only when PROGRAM in it has said that it is of a version that the pattern ACCEPTED matches.
+set -euo pipefail
+target=$1 suite=$2 program=$3 accepted=$4
+shift 4
+
+for tool in apt-get dpkg-deb flock; do
+  command -v "$tool" >/dev/null || { echo "this machine has no $tool" >&2; exit 1; }
+done
+
+mkdir -p "$(dirname "$target")"
+exec 9>"$target.lock"
+flock -w 600 9 || { echo "another process holds $target.lock for ten minutes" >&2; exit 1; }
+[[ -d $target ]] && exit # another process unpacked it while this one waited
+
+work=$target.unpacking
+rm -rf "$work" # of one that was killed
+mkdir -p "$work"/{lists/partial,cache/archives/partial,sources,debs,root}
+trap 'rm -rf "$work"' EXIT
+
+codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+indexes=$(apt-get update --print-uris -o Dir::State::lists="$work/lists")
+mirror=$(sed -n "s|^'\(.*\)/dists/$codename/InRelease' .*|\1|p" <<<"$indexes" | head -n 1)
+[[ -n $mirror ]] || mirror=$(sed -n "s|^'\(.*\)/dists/[a-z]*/InRelease' .*|\1|p" <<<"$indexes" | head -n 1)
+[[ -n $mirror ]] || { echo "apt is configured for no Debian mirror" >&2; exit 1; }
+
+for keyring in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp} none; do
+  [[ -f $keyring ]] && break
+done
+[[ $keyring != none ]] || { echo "the package debian-archive-keyring is missing" >&2; exit 1; }
+
+printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$mirror" "$suite" "$keyring" \
+  >"$work/sources/suite.sources"
+
+apt() {
+  apt-get -qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$work/sources" \
+    -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null -o Dir::State::lists="$work/lists" \
+    -o Dir::Cache="$work/cache" -o APT::Sandbox::User="$(id -un)" -o APT::Update::Error-Mode=any \
+    -o Acquire::Languages=none -o Acquire::Retries=3 "$@" >&2
+}
+apt update
+(cd "$work/debs" && apt download "$@")
+for deb in "$work"/debs/*.deb; do dpkg-deb -x "$deb" "$work/root"; done
+
+version=$("$work/root/$program" --version 2>&1 | head -n 1)
+[[ $version =~ $accepted ]] || { echo "$program of $suite says \"$version\", which is not wanted" >&2; exit 1; }
+mv -T "$work/root" "$target"
+echo "$version"
