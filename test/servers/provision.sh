@@ -24,8 +24,9 @@ trap 'rm -rf "$work"' EXIT
 
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 indexes=$(apt-get update --print-uris -o Dir::State::lists="$work/lists")
-mirror=$(sed -n "s|^'\(.*\)/dists/$codename/InRelease' .*|\1|p" <<<"$indexes" | head -n 1)
-[[ -n $mirror ]] || mirror=$(sed -n "s|^'\(.*\)/dists/[a-z]*/InRelease' .*|\1|p" <<<"$indexes" | head -n 1)
+mirror=$(sed -n "s|^'\(.*\)/dists/$codename/InRelease' .*|\1|p" <<<"$indexes")
+[[ -n $mirror ]] || mirror=$(sed -n "s|^'\(.*\)/dists/[a-z]*/InRelease' .*|\1|p" <<<"$indexes")
+mirror=${mirror%%$'\n'*}
 [[ -n $mirror ]] || { echo "apt is configured for no Debian mirror" >&2; exit 1; }
 
 for keyring in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp} none; do
@@ -46,7 +47,9 @@ apt update
 (cd "$work/debs" && apt download "$@")
 for deb in "$work"/debs/*.deb; do dpkg-deb -x "$deb" "$work/root"; done
 
-version=$("$work/root/$program" --version 2>&1 | head -n 1)
+# Whole, and cut here: a program whose reader has left dies of it, and the script with it.
+version=$("$work/root/$program" --version 2>&1)
+version=${version%%$'\n'*}
 [[ $version =~ $accepted ]] || { echo "$program of $suite says \"$version\", which is not wanted" >&2; exit 1; }
 mv -T "$work/root" "$target"
 echo "$version"

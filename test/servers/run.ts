@@ -14,7 +14,13 @@ export const run = (program: string, args: ReadonlyArray<string>): Effect.Effect
       resume(
         error === null
           ? Effect.succeed(stdout)
-          : Effect.fail(new RunError({ program, output: stderr.trim() === "" ? error.message : stderr }))
+          : Effect.fail(
+              new RunError({
+                program,
+                output:
+                  stderr.trim() === "" ? `${error.message.trim()} (${error.signal ?? `exit ${error.code}`})` : stderr
+              })
+            )
       )
     )
     return Effect.sync(() => child.kill())

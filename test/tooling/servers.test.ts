@@ -71,7 +71,8 @@ const fakeDebian = (version: string): { readonly calls: () => ReadonlyArray<stri
   program(
     "dpkg-deb",
     `mkdir -p "$3/usr/bin"
-    printf '#!/bin/bash\\n${says(version)}\\n' > "$3/usr/bin/etcd"
+    # More lines than fit into a pipe: whoever reads only the first must not kill the program that writes them.
+    printf '#!/bin/bash\\n${says(version)}\\nfor i in {1..9999}; do echo "Go Version: $i"; done\\n' > "$3/usr/bin/etcd"
     chmod +x "$3/usr/bin/etcd"
     if [[ -e ${folder}/fatal ]]; then kill -9 $PPID; fi`
   )
