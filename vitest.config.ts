@@ -26,8 +26,9 @@ export default defineConfig({
           exclude: ["test/real/**"],
           // Not 0: on a machine that has only one worker for them, files of order 0 run after all others.
           sequence: { groupOrder: 1 },
-          testTimeout: 30_000,
-          hookTimeout: 30_000
+          // They take no real time but that of a busy machine.
+          testTimeout: 120_000,
+          hookTimeout: 120_000
         }
       },
       {
