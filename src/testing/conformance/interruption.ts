@@ -14,6 +14,9 @@ const contract = "Interruption"
 /** The points a sweep stops at: beyond the last one, every operation here has ended by itself. */
 const mostPoints = 2_000
 
+/** Fine enough to strike between two requests to a store on the same machine. */
+const millisPerPoint = 0.25
+
 /** Counts the fibers that run under an effect, those that it forks apart included. */
 const countFibers = Effect.fnUntraced(function* () {
   let alive = 0
@@ -29,8 +32,8 @@ const countFibers = Effect.fnUntraced(function* () {
 
 /**
  * Runs the operation again and again, each time interrupted one scheduler step later than before, until it ends before it
- * can be interrupted. A budget of two operations lets the
- * interpreter yield after each; with one it would do nothing but yield.
+ * can be interrupted. Three operations are the smallest budget with which a fiber advances between its yields. Where a store
+ * takes real time to answer, the steps are in time as well.
  */
 const sweep = (
   name: string,
@@ -52,11 +55,12 @@ const sweep = (
         const fiber = yield* operation(process).pipe(
           Effect.ensuring(Effect.void),
           Effect.andThen(Ref.set(ended, true)),
-          Effect.provideService(Scheduler.MaxOpsBeforeYield, 2),
+          Effect.provideService(Scheduler.MaxOpsBeforeYield, 3),
           fibers.counted,
           Effect.forkScoped({ startImmediately: true })
         )
         for (let step = 0; step < points; step++) yield* Effect.yieldNow
+        if (harness.stride !== undefined) yield* Effect.sleep(points * millisPerPoint)
         yield* Fiber.interrupt(fiber)
         yield* eventually(harness, `point ${points}: no member is left behind`, holds(harness, left), 4)
         yield* eventually(
@@ -73,6 +77,7 @@ const sweep = (
         )
       }
       yield* expect(points > 1, `the sweep stopped the operation at ${points} points`)
+      yield* expect(yield* Ref.get(ended), `the sweep reached the operation's end within ${points} points`)
       yield* expectEqual(yield* holds(harness, left), true, "the members in the end")
     })
   )

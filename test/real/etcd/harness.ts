@@ -177,7 +177,7 @@ export const makeHarness = (etcd: Etcd) =>
       ),
       requests: Effect.sync(() => all.reduce((sum, weather) => sum + weather.requests, 0)),
       // A point costs a fresh store's worth of requests here, and all of them are swept on the embedded engine.
-      stride: 7
+      stride: 2
     }
     return harness
   })
