@@ -35,4 +35,13 @@ export * as Election from "./Election.ts"
 export * as Lock from "./Lock.ts"
 
 /** @since 0.1.0 */
+export * as Maestro from "./Maestro.ts"
+
+/** @since 0.1.0 */
 export * as Sequence from "./Sequence.ts"
+
+/** @since 0.1.0 */
+export * as Health from "./Health.ts"
+
+/** @since 0.1.0 */
+export * as Supervisor from "./Supervisor.ts"

@@ -12,3 +12,6 @@ export * as Faults from "./Faults.ts"
 
 /** @since 0.1.0 */
 export * as History from "./History.ts"
+
+/** @since 0.1.0 */
+export * as ServiceConformance from "./ServiceConformance.ts"
