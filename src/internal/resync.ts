@@ -15,9 +15,12 @@ export class WatchBroken extends Data.TaggedError("WatchBroken")<{
   readonly why: "compacted" | "gap" | "rewound" | "ended"
 }> {}
 
-/** The first retry follows soon, because most breaks are a server that restarts; the last bound keeps a dead one from being hammered. */
+/**
+ * The first retry follows soon, because most breaks are a server that restarts; the last bound keeps a dead one from being
+ * hammered, and is how long a watch may stay stale after its store is back.
+ */
 const firstPauseMillis = 50
-const longestPauseMillis = 5_000
+const longestPauseMillis = 1_000
 
 /**
  * Runs `start` again and again. Each start reads the present state and gives the stream that goes on from exactly there,

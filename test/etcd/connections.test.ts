@@ -5,7 +5,7 @@ import * as Connections from "../../src/engines/etcd/connections.ts"
 import * as Fake from "./fake.ts"
 
 const requestMillis = 1_000
-const range = { header: { cluster_id: "1", revision: "5" }, kvs: [] }
+const range = { header: { cluster_id: "1", revision: "5", raft_term: "1" }, kvs: [] }
 const healthy: Fake.Server["answer"] = (method) => (method === "status" ? Fake.status() : range)
 const ask = { key: new Uint8Array() }
 

@@ -79,7 +79,7 @@ export const transport = (...servers: ReadonlyArray<Server>): Transport => ({
 })
 
 export const status = (version = "3.5.16", errors: ReadonlyArray<string> = []) => ({
-  header: { cluster_id: "1", revision: "1" },
+  header: { cluster_id: "1", revision: "1", raft_term: "1" },
   version,
   errors
 })

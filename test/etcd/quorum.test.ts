@@ -8,7 +8,7 @@ const ask = { key: new Uint8Array() }
 const txn = { compare: [], success: [], failure: [] }
 
 const make = Effect.gen(function* () {
-  const now = { cluster_id: "1", revision: "10" }
+  const now = { cluster_id: "1", revision: "10", raft_term: "5" }
   const server = Fake.server("a", (method) =>
     method === "status" ? Fake.status() : { header: { ...now }, kvs: [], responses: [], succeeded: true }
   )
@@ -70,6 +70,21 @@ describe("the quorum's answers", () => {
     })
   )
 
+  it.effect("of an earlier term begin a new epoch, also at a higher revision", () =>
+    Effect.gen(function* () {
+      const { now, quorum, read } = yield* make
+      yield* read
+      now.raft_term = "6"
+      yield* read
+      assert.strictEqual(quorum.epochUnsafe(), 0)
+      now.raft_term = "2"
+      now.revision = "1000"
+      yield* read
+      assert.strictEqual(quorum.epochUnsafe(), 1)
+      assert.strictEqual(reason(yield* read), "Success")
+    })
+  )
+
   it.effect("leave a write in doubt that was answered in a new epoch", () =>
     Effect.gen(function* () {
       const { now, read, write } = yield* make
@@ -113,9 +128,10 @@ describe("the quorum's answers", () => {
     Effect.gen(function* () {
       const { quorum, read } = yield* make
       yield* read
-      assert.isTrue(quorum.doubtsUnsafe({ cluster_id: "1", revision: "9" }, 10n))
-      assert.isTrue(quorum.doubtsUnsafe({ cluster_id: "2", revision: "10" }, 10n))
-      assert.isFalse(quorum.doubtsUnsafe({ cluster_id: "1", revision: "10" }, 10n))
+      assert.isTrue(quorum.doubtsUnsafe({ cluster_id: "1", revision: "9", raft_term: "5" }, 10n))
+      assert.isTrue(quorum.doubtsUnsafe({ cluster_id: "2", revision: "10", raft_term: "5" }, 10n))
+      assert.isTrue(quorum.doubtsUnsafe({ cluster_id: "1", revision: "10", raft_term: "4" }, 10n))
+      assert.isFalse(quorum.doubtsUnsafe({ cluster_id: "1", revision: "10", raft_term: "5" }, 10n))
       assert.strictEqual(quorum.epochUnsafe(), 0)
     })
   )

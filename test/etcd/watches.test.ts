@@ -5,7 +5,7 @@ import * as Watches from "../../src/engines/etcd/watches.ts"
 import * as Fake from "./fake.ts"
 
 const response = (of: Partial<WatchResponse> & { readonly revision?: string }): WatchResponse => ({
-  header: { cluster_id: "1", revision: of.revision ?? "1" },
+  header: { cluster_id: "1", revision: of.revision ?? "1", raft_term: "1" },
   watch_id: "1",
   created: false,
   canceled: false,

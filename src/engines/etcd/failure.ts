@@ -33,6 +33,9 @@ export const isAuthDisabled = (error: RpcError): boolean => error.detail.include
 const foreign =
   /before secure TLS connection|protocol error|wrong version number|parse error|http status|packet length too long|unknown service/i
 
+/** grpc-js has no other word for a connection that was made and closed again before it could be used. */
+const endsConnections = /Failed to connect$/
+
 const certificate = /certificate|self[- ]signed|unable to verify|altnames|handshake failure|unsupported protocol/i
 
 const credentials =
@@ -52,6 +55,12 @@ const reasonOf = (error: RpcError, effects: Effects): Reason => {
     return new NotThisServer({ detail: `What answers is not etcd, or differs in TLS (http or https): ${detail}` })
   }
   if (code === Status.InvalidArgument) return new InvalidOptions({ detail })
+  if (endsConnections.test(detail) && error.endpoint.startsWith("http:")) {
+    // What has TLS hangs up on a request without it, as does a proxy whose server is down: only the words can tell them.
+    return new Unreachable({
+      detail: `${detail}: connections are accepted and ended at once. A server with TLS does so, if it is one write https`
+    })
+  }
   // A refusal before the proposal: too many requests, or no space left. Nothing was carried out.
   if (effects === "read" || !error.sent || code === Status.ResourceExhausted) return new Unreachable({ detail })
   return new OutcomeUnknown({ detail })

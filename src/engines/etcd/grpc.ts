@@ -63,9 +63,12 @@ const endpointOf = (client: Client, secure: boolean): string =>
  */
 const neverSent = /^(No connection established|Name resolution failed|Failed to connect|Channel has been shut down)/
 
+/** What grpc-js adds and nobody reads: a time of its own, and a note that is empty. */
+const noise = / \(\d{4}-\d\d-\d\dT[^)]*\)|\.? Resolution note: \.?$/g
+
 const errorOf = (endpoint: string, error: unknown): RpcError => {
   const { code, details, message } = error as { code?: unknown; details?: unknown; message?: unknown }
-  const detail = String(details ?? message ?? error)
+  const detail = String(details ?? message ?? error).replace(noise, "")
   return new RpcError({
     endpoint,
     code: typeof code === "number" ? code : Status.Unavailable,

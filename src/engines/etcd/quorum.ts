@@ -44,12 +44,14 @@ export const make = Effect.fnUntraced(function* (connections: Connections, endpo
   const listeners = new Set<() => void>()
   let cluster: string | undefined
   let highest = 0n
+  let highestTerm = 0n
   let epoch = 0
 
   /** The store was put back to an earlier state, or is another one: what was seen before says nothing any more. */
   const rewoundUnsafe = (header: Header): void => {
     cluster = header.cluster_id
     highest = BigInt(header.revision)
+    highestTerm = BigInt(header.raft_term)
     epoch++
     PubSub.publishUnsafe(rewinds, undefined)
     for (const run of Array.from(listeners)) run()
@@ -62,20 +64,25 @@ export const make = Effect.fnUntraced(function* (connections: Connections, endpo
   }
 
   /**
-   * What a quorum answers may not show less than what had been seen when it was asked. An answer to what was asked before a rewind
-   * tells nothing.
+   * What a quorum answers may not show less than what had been seen when it was asked: neither the revision nor the term of the
+   * election that its leader won. The term finds a store that was restored and has grown past the revision since. An answer to
+   * what was asked before a rewind tells nothing.
    */
   const send: Quorum["send"] = (operation, effects, method, request) =>
     Effect.suspend(() => {
       const seen = highest
+      const seenTerm = highestTerm
       const since = epoch
       return Effect.flatMap(connections.call(method, request), (answer) => {
         const { header }: { readonly header: Header } = answer
         const revision = BigInt(header.revision)
+        const term = BigInt(header.raft_term)
         cluster ??= header.cluster_id
-        if (since === epoch && (header.cluster_id !== cluster || revision < seen)) rewoundUnsafe(header)
+        const lessThanSeen = header.cluster_id !== cluster || revision < seen || term < seenTerm
+        if (since === epoch && lessThanSeen) rewoundUnsafe(header)
         if (since !== epoch) return Effect.fail(outdated(operation, effects))
         if (revision > highest) highest = revision
+        if (term > highestTerm) highestTerm = term
         return Effect.succeed(answer)
       })
     })
@@ -96,7 +103,9 @@ export const make = Effect.fnUntraced(function* (connections: Connections, endpo
       if (revision > highest) highest = revision
     },
     doubtsUnsafe: (header, seen) =>
-      BigInt(header.revision) < seen || (cluster !== undefined && header.cluster_id !== cluster),
+      BigInt(header.revision) < seen ||
+      BigInt(header.raft_term) < highestTerm ||
+      (cluster !== undefined && header.cluster_id !== cluster),
     highestUnsafe: () => highest
   }
   return quorum

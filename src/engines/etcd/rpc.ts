@@ -13,6 +13,7 @@ export type Bytes = Uint8Array
 export interface Header {
   readonly cluster_id: string
   readonly revision: string
+  readonly raft_term: string
 }
 
 export interface KeyValue {
