@@ -8,8 +8,11 @@ export interface Cell<in out A> {
   readonly pubsub: PubSub.PubSub<A>
 }
 
-/** States kept for a reader that does not read: one that lags further is told the newest, at a bounded cost. */
-const unread = 1024
+/**
+ * States kept for a reader that does not read: one that lags further is told the newest. Few, because each membership has a
+ * cell and the room is taken from the start.
+ */
+const unread = 16
 
 export const make = <A>(value: A): Effect.Effect<Cell<A>> =>
   Effect.map(PubSub.sliding<A>({ capacity: unread, replay: 1 }), (pubsub) => {

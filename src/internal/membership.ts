@@ -213,10 +213,9 @@ export const join = Effect.fnUntraced(function* (
     }
   })
 
-  /** Publishes the desired value whenever it is ahead of the written one. */
+  /** Publishes the desired value until none is ahead of the written one. */
   const publish = Effect.fnUntraced(function* (held: Machine.Held) {
-    while (true) {
-      yield* changed.until(() => written < desired.version)
+    while (written < desired.version) {
       const wanted = desired
       const holding = { id, token: held.token, owner: held.session, version }
       const answer = yield* env.write("Membership.set", group.update(holding, wanted.value)).pipe(
@@ -245,17 +244,26 @@ export const join = Effect.fnUntraced(function* (
     }
   })
 
-  /** Watches the own entry: a delete by hand, a restore or a wrong revoke is a loss while the session lives. */
-  const guard = (held: Machine.Held) =>
-    group.follow(id, held.token).pipe(
+  /**
+   * Watches the own entry: a delete by hand, a restore or a wrong revoke is a loss while the session lives. Where the store has
+   * a cheap way to say that something may have happened, the dear one that is certain begins only then.
+   */
+  const guard = (held: Machine.Held) => {
+    const { attend } = group
+    const [attended, known] =
+      attend === undefined
+        ? [Effect.void, held.token]
+        : [attend({ id, token: held.token, owner: held.session }), undefined]
+    const gone = group.follow(id, known).pipe(
       Stream.filter(
         ({ entry, revision }) =>
           revision >= held.token &&
           (Option.isNone(entry) || entry.value.token !== held.token || entry.value.owner !== held.session)
       ),
-      Stream.runHead,
-      Effect.map(() => stepUnsafe({ _tag: "EntryGone", token: held.token }))
+      Stream.runHead
     )
+    return Effect.map(Effect.andThen(attended, gone), () => stepUnsafe({ _tag: "EntryGone", token: held.token }))
+  }
 
   const patience = backoff(100, Math.max(1000, env.requestMillis))
 
@@ -266,14 +274,16 @@ export const join = Effect.fnUntraced(function* (
       Effect.orDie
     )
 
-  const hold = (held: Machine.Held) =>
-    Effect.raceFirst(
-      changed.until(() => state !== held),
-      Effect.all([persist("Publishing", publish(held)), persist("Watching", guard(held))], {
-        concurrency: "unbounded",
-        discard: true
-      })
-    )
+  /** Until the place is lost. A member whose value never changes costs no fiber for publishing it. */
+  const hold = Effect.fnUntraced(function* (held: Machine.Held) {
+    const isLeft = () => state !== held
+    const watching = yield* Effect.forkChild(persist("Watching", guard(held)), { startImmediately: true })
+    while (!isLeft()) {
+      yield* changed.until(() => isLeft() || written < desired.version)
+      if (!isLeft()) yield* Effect.raceFirst(changed.until(isLeft), persist("Publishing", publish(held)))
+    }
+    yield* Fiber.interrupt(watching)
+  })
 
   const reconcile = Effect.gen(function* () {
     const started = yield* establish.pipe(

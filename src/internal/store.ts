@@ -90,6 +90,11 @@ export interface GroupStore {
    * not be told again: whoever has just read or written it saves a store that keeps a history the reading.
    */
   readonly follow: (id: string, known?: bigint) => Stream.Stream<Followed, CoordinatorError>
+  /**
+   * Returns when an entry that was created under its token may no longer be this holding, or when this watch can no longer
+   * tell, whatever the reason. A store that can do this for less than a `follow` spares each membership one.
+   */
+  readonly attend?: ((holding: Holding) => Effect.Effect<void>) | undefined
 }
 
 /** What is known of a store before it is reached. */

@@ -87,10 +87,23 @@ describe("the watches of a connection", () => {
     assert.deepStrictEqual(told, ["events 5 6"])
   })
 
+  it("take no progress for theirs that may be from before they were made: their backlog is still to come", () => {
+    const { streams, told, watch } = make()
+    watch(2n)
+    streams[0]?.message(response({ watch_id: "-1", revision: "7" }))
+    streams[0]?.message(response({ created: true, revision: "9" }))
+    streams[0]?.message(response({ watch_id: "-1", revision: "9" }))
+    assert.deepStrictEqual(told, [])
+    streams[0]?.message(response({ events: [event(3), event(8)] }))
+    streams[0]?.message(response({ watch_id: "-1", revision: "10" }))
+    assert.deepStrictEqual(told, ["events 3 8", "progress 10"])
+  })
+
   it("hear progress of the whole stream and of one", () => {
     const { streams, told, watch } = make()
     watch(2n, "a ")
     watch(2n, "b ")
+    for (const watch_id of ["1", "2"]) streams[0]?.message(response({ watch_id, created: true, revision: "8" }))
     streams[0]?.message(response({ watch_id: "-1", revision: "9" }))
     streams[0]?.message(response({ watch_id: "2", revision: "10" }))
     assert.deepStrictEqual(told, ["a progress 9", "b progress 9", "b progress 10"])

@@ -29,6 +29,12 @@ export interface Upstream {
   readonly connection: Effect.Effect<Connected, CoordinatorError>
   /** What is delivered from a revision on, each answer turned into elements. */
   readonly watch: <A>(watching: Watching<A>) => Stream.Stream<A, CoordinatorError | WatchBroken>
+  /** Returns with the first events that the test takes, or when the watch ends. */
+  readonly attend: (watching: {
+    readonly key: Bytes
+    readonly from: bigint
+    readonly test: (events: WatchResponse["events"]) => boolean
+  }) => Effect.Effect<void>
 }
 
 export const make = Effect.fnUntraced(function* (
@@ -53,6 +59,33 @@ export const make = Effect.fnUntraced(function* (
 
   return {
     connection,
+    attend: ({ from, key, test }) =>
+      Effect.flatMap(connection, (of) =>
+        Effect.callback<void>((resume) => {
+          let stop = () => {}
+          const release = () => {
+            unregister()
+            stop()
+          }
+          const end = () => {
+            release()
+            resume(Effect.void)
+          }
+          const unregister = quorum.onRewindUnsafe(end)
+          stop = watchesOf(of).watchUnsafe({
+            key,
+            from,
+            events: (events) => {
+              const newest = events.at(-1)
+              if (newest !== undefined) quorum.sawUnsafe(BigInt(newest.kv.mod_revision))
+              if (test(events)) end()
+            },
+            progress: () => {},
+            ended: end
+          })
+          return Effect.sync(release)
+        })
+      ).pipe(Effect.ignore),
     watch: <A>({ end, epoch, from, key, onEvents, onProgress }: Watching<A>) =>
       Stream.unwrap(
         Effect.gen(function* () {

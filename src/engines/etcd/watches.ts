@@ -24,6 +24,12 @@ export interface Watches {
   readonly tickUnsafe: () => void
 }
 
+interface Open {
+  readonly watch: Watch
+  /** The store's revision when the server had made it; nothing until it says so. */
+  madeAt: bigint | undefined
+}
+
 /** The id under which etcd answers a request for the progress of the whole stream. */
 const everyWatch = "-1"
 
@@ -40,7 +46,7 @@ const patienceTicks = 2
 const patienceStreams = 2
 
 export const make = (connection: Connected): Watches => {
-  const open = new Map<number, Watch>()
+  const open = new Map<number, Open>()
   let stream: Duplex<WatchRequest> | undefined
   let lastId = 0
   let heard = false
@@ -52,7 +58,7 @@ export const make = (connection: Connected): Watches => {
     ticksAsked = 0
     const ended = Array.from(open.values())
     open.clear()
-    for (const watch of ended) watch.ended(error)
+    for (const { watch } of ended) watch.ended(error)
   }
 
   const replaceUnsafe = (error: RpcError | WatchBroken): void => {
@@ -75,18 +81,26 @@ export const make = (connection: Connected): Watches => {
     silentStreams = 0
     if (message.watch_id === everyWatch) {
       const revision = BigInt(message.header.revision)
-      for (const watch of open.values()) watch.progress(revision)
+      for (const { madeAt, watch } of open.values()) {
+        // The answer may be to a question from before this watch was made, whose backlog is still to come. The server takes
+        // requests one after another, so a revision above that of the making is surely from after it.
+        if (madeAt !== undefined && revision > madeAt) watch.progress(revision)
+      }
       return
     }
     const id = Number(message.watch_id)
-    const watch = open.get(id)
-    if (watch === undefined) return
+    const found = open.get(id)
+    if (found === undefined) return
+    const { watch } = found
     if (message.canceled) {
       open.delete(id)
       return canceled(watch, message)
     }
     // What a creation says of the revision is not progress: the backlog comes after it.
-    if (message.created) return
+    if (message.created) {
+      found.madeAt = BigInt(message.header.revision)
+      return
+    }
     if (message.events.length > 0) {
       const isDue = (event: Event) => BigInt(event.kv.mod_revision) >= watch.from
       const events = message.events.every(isDue) ? message.events : message.events.filter(isDue)
@@ -112,7 +126,7 @@ export const make = (connection: Connected): Watches => {
         return () => {}
       }
       const id = ++lastId
-      open.set(id, watch)
+      open.set(id, { watch, madeAt: undefined })
       on.writeUnsafe({
         create_request: {
           watch_id: id,
