@@ -13,8 +13,6 @@ export default defineConfig({
   },
   test: {
     pool: "forks",
-    // Cases on real servers that run side by side mostly wait for leases.
-    maxConcurrency: 24,
     reporters: ["default", "json"],
     outputFile: { json: ".cache/vitest.json" },
     projects: [
@@ -40,6 +38,8 @@ export default defineConfig({
           // Alone, after the others and one file at a time: a busy machine delays renewals, and every lease is real.
           sequence: { groupOrder: 2 },
           fileParallelism: false,
+          // Cases that run side by side mostly wait for leases.
+          maxConcurrency: 24,
           testTimeout: 120_000,
           hookTimeout: 120_000
         }

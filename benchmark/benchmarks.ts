@@ -1,8 +1,10 @@
 import type { Effect } from "effect"
 import { discovery } from "./discovery.ts"
+import { etcd } from "./etcd.ts"
 import { groupSize } from "./groupSize.ts"
 import { handOver } from "./handOver.ts"
 import { joins } from "./joins.ts"
+import { lifecycle } from "./lifecycle.ts"
 import type { Report } from "./report.ts"
 import { subscribers } from "./subscribers.ts"
 
@@ -12,5 +14,10 @@ export const benchmarks: Readonly<Record<string, Effect.Effect<Report, unknown>>
   subscribers,
   joins,
   election: handOver,
-  discovery
+  discovery,
+  lifecycle,
+  etcd
 }
+
+/** Those that need a server, and minutes: only when they are asked for. */
+export const onlyByName: ReadonlySet<string> = new Set(["etcd"])

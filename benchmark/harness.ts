@@ -15,8 +15,8 @@ export interface Measured {
 }
 
 /** Rounds that count; two more go before them, until the code is compiled. */
-const rounds = 9
-const warmUps = 2
+const usualRounds = 9
+const usualWarmUps = 2
 
 const quantile = (values: ReadonlyArray<number>, q: number): number => {
   const sorted = values.toSorted((a, b) => a - b)
@@ -25,12 +25,22 @@ const quantile = (values: ReadonlyArray<number>, q: number): number => {
 
 export const median = (values: ReadonlyArray<number>): number => quantile(values, 0.5)
 
+/** What the samples of each round come to. */
+export const measuredOf = (rounds: ReadonlyArray<ReadonlyArray<number>>): Measured => {
+  const all = rounds.flat()
+  return { p50: quantile(all, 0.5), p99: quantile(all, 0.99), rounds: rounds.map(median) }
+}
+
 /** Lets every round begin with a heap of the same fill. */
 export const collect = Effect.sync(() => globalThis.gc?.())
 
 /** Measures all cases in turn, again and again, each round beginning with the next case. */
-export const interleaved = <E>(cases: ReadonlyArray<Case<E>>): Effect.Effect<(name: string) => Measured, E> =>
+export const interleaved = <E>(
+  cases: ReadonlyArray<Case<E>>,
+  options: { readonly rounds?: number; readonly warmUps?: number } = {}
+): Effect.Effect<(name: string) => Measured, E> =>
   Effect.gen(function* () {
+    const { rounds = usualRounds, warmUps = usualWarmUps } = options
     const samples = new Map(cases.map(({ name }) => [name, [] as Array<ReadonlyArray<number>>]))
     for (let round = -warmUps; round < rounds; round++) {
       const first = (round + warmUps) % cases.length
@@ -43,8 +53,7 @@ export const interleaved = <E>(cases: ReadonlyArray<Case<E>>): Effect.Effect<(na
     return (name) => {
       const taken = samples.get(name)
       if (taken === undefined) throw new Error(`Nothing was measured under the name ${name}`)
-      const all = taken.flat()
-      return { p50: quantile(all, 0.5), p99: quantile(all, 0.99), rounds: taken.map(median) }
+      return measuredOf(taken)
     }
   })
 

@@ -3,16 +3,16 @@
  * compiler has learnt, is no part of the next one's numbers.
  */
 import { spawnSync } from "node:child_process"
-import { cpus, totalmem } from "node:os"
+import { cpus, loadavg, totalmem } from "node:os"
 import { fileURLToPath } from "node:url"
-import { benchmarks } from "./benchmarks.ts"
+import { benchmarks, onlyByName } from "./benchmarks.ts"
 import { markdown } from "./report.ts"
 import type { Report } from "./report.ts"
 
 const flags = process.argv.slice(2).filter((argument) => argument.startsWith("--"))
 const named = process.argv.slice(2).filter((argument) => !argument.startsWith("--"))
 const unknown = [...named.filter((name) => !(name in benchmarks)), ...flags.filter((flag) => flag !== "--json")]
-const names = named.length > 0 ? named : Object.keys(benchmarks)
+const names = named.length > 0 ? named : Object.keys(benchmarks).filter((name) => !onlyByName.has(name))
 
 const run = (name: string): Report | undefined => {
   const script = fileURLToPath(new URL("run.ts", import.meta.url))
@@ -30,7 +30,7 @@ if (unknown.length > 0) {
 } else {
   const json = flags.includes("--json")
   const gibibytes = Math.round(totalmem() / 1024 ** 3)
-  const machine = `${cpus().length} processors, ${gibibytes} GiB, ${process.platform}, Node ${process.versions.node}`
+  const machine = `${cpus().length} processors, ${gibibytes} GiB, ${process.platform}, Node ${process.versions.node}, load ${loadavg()[0]?.toFixed(1)}`
   const reports: Array<Report> = []
   if (!json) console.log(`${new Date().toISOString().slice(0, 10)}, ${machine}\n`)
   for (const name of names) {

@@ -24,6 +24,8 @@ class WentWrong extends Data.TaggedError("WentWrong") {
 
 const known = Array.from(engines.keys()).join(", ")
 
+const ttls = Array.from(engines.values(), ({ name, ttl }) => `${ttl} on ${name}`).join(", ")
+
 const flags = {
   nodes: Flag.Int("nodes").pipe(
     Flag.withDescription("How many nodes, from 3 to 12"),
@@ -37,13 +39,18 @@ const flags = {
     Flag.withDescription(`What keeps the group: ${known}`),
     Flag.withDefault("memory"),
     Flag.filterMap(
-      (name) => Option.map(Option.fromUndefinedOr(engines.get(name)), (make) => ({ name, make })),
+      (name) => Option.fromUndefinedOr(engines.get(name)),
       () => `one of the engines that the tour knows: ${known}`
     )
   ),
+  endpoints: Flag.String("endpoints").pipe(
+    Flag.withDescription("A store that is there already: http://host:port, several separated by commas"),
+    Flag.map((urls) => urls.split(",").map((url) => url.trim())),
+    Flag.withDefault<ReadonlyArray<string>>([])
+  ),
   ttl: Flag.Finite("ttl").pipe(
-    Flag.withDescription("Seconds that the store keeps a session that is not renewed"),
-    Flag.withDefault(2)
+    Flag.withDescription(`Seconds that the store keeps a session that is not renewed; by default ${ttls}`),
+    Flag.optional
   ),
   json: Flag.Boolean("json").pipe(
     Flag.withDescription("Print one JSON object for each event, and nothing else"),
@@ -81,19 +88,18 @@ const tour = Command.make(
   "tour",
   flags,
   Effect.fnUntraced(
-    function* ({ engine, json, nodes, sabotage, ttl }) {
+    function* ({ endpoints, engine, json, nodes, sabotage, ttl }) {
       const print = (line: string) => console.log(line)
       const draw = json ? (stamped: Stamped) => print(toJson(stamped)) : Screen.make(print)
-      const ttlMillis = ttl * 1_000
+      const ttlMillis = Option.getOrElse(ttl, () => engine.ttl) * 1_000
       // The store may take two TTLs to notice a crash.
       const journal = yield* Journal.make({ draw, patienceMillis: 10_000 + 3 * ttlMillis })
       const stalled = yield* stalls
 
-      const stopped = yield* Effect.gen(function* () {
-        const stage = yield* engine.make({ ttl: ttlMillis })
-        const cast = { engine: engine.name, nodes, ttlMillis }
-        yield* tell(cast, stage, journal, Sabotage.twist(Option.getOrUndefined(sabotage), journal.record))
-      }).pipe(Effect.scoped, Effect.match({ onFailure: (error) => error.message, onSuccess: () => undefined }))
+      const lie = Sabotage.twist(Option.getOrUndefined(sabotage))
+      const stopped = yield* tell({ engine, endpoints, nodes, ttlMillis }, journal, lie).pipe(
+        Effect.match({ onFailure: (error) => error.message, onSuccess: () => undefined })
+      )
 
       const problems = stopped === undefined ? yield* check(journal) : [stopped]
       const still = yield* stalled
@@ -111,5 +117,9 @@ const tour = Command.make(
 
 // A reader that has seen enough, `| head` for example, is no failure to be reported.
 process.stdout.once("error", () => process.exit(1))
+
+// The first Ctrl-C lets the nodes leave. Who cannot wait for them asks twice.
+let interrupts = 0
+process.on("SIGINT", () => ++interrupts > 1 && process.exit(130))
 
 tour.pipe(Command.run({ version: packageJson.version }), Effect.provide(NodeServices.layer), NodeRuntime.runMain)

@@ -1,80 +1,8 @@
-import { spawn } from "node:child_process"
-import { once } from "node:events"
-import { join } from "node:path"
 import { assert, describe, it } from "vitest"
-import type { EventOf, History, Stamped } from "../examples/tour/events.ts"
 import { all, fromJson, toJson } from "../examples/tour/events.ts"
-import { verify } from "../examples/tour/verify.ts"
-import { root } from "./tooling/source.ts"
-
-interface Ran {
-  readonly code: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
-/** Starts an example the way its reader does. What it imports of the project is what has been built. */
-const start = (name: string, ...args: ReadonlyArray<string>) => {
-  const child = spawn(process.execPath, [join(root, "examples", `${name}.ts`), ...args], {
-    stdio: "pipe",
-    timeout: 80_000
-  })
-  let stdout = ""
-  let stderr = ""
-  child.stdout.setEncoding("utf8").on("data", (chunk: string) => (stdout += chunk))
-  child.stderr.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk))
-  const ended: Promise<Ran> = once(child, "close").then(([code]) => ({ code, stdout, stderr }))
-  const printed = async (text: string): Promise<void> => {
-    while (!stdout.includes(text)) await once(child.stdout, "data")
-  }
-  return { child, ended, printed }
-}
-
-const run = (name: string, ...args: ReadonlyArray<string>): Promise<Ran> => start(name, ...args).ended
-
-/** Lines that occur in this order, whatever stands between them. */
-const assertInOrder = (text: string, lines: ReadonlyArray<RegExp>): void => {
-  let rest = text
-  for (const line of lines) {
-    const found = line.exec(rest)
-    assert.isNotNull(found, `${line} does not occur, or not in this order, in:\n${text}`)
-    rest = rest.slice((found?.index ?? 0) + (found?.[0].length ?? 0))
-  }
-}
-
-const problemsOf = (history: History): ReadonlyArray<string> => verify(history).flatMap(({ problems }) => problems)
-
-type Event = Stamped["event"]
-type Tag = Event["_tag"]
-type Lie = (history: History) => History
-
-/** Where the n-th event of a kind stands, from the end for a negative n. */
-const at = (history: History, tag: Tag, n: number): number =>
-  history.flatMap(({ event }, index) => (event._tag === tag ? [index] : [])).at(n) ?? history.length
-
-const without =
-  (tag: Tag, n: number): Lie =>
-  (history) =>
-    history.toSpliced(at(history, tag, n), 1)
-
-const inserted =
-  (event: Event, tag: Tag, n: number): Lie =>
-  (history) =>
-    history.toSpliced(at(history, tag, n), 0, { at: 0, event })
-
-const moved =
-  (tag: Tag, n: number, before: Tag, m: number): Lie =>
-  (history) => {
-    const from = at(history, tag, n)
-    return history.toSpliced(at(history, before, m), 0, ...history.slice(from, from + 1)).toSpliced(from, 1)
-  }
-
-const changed =
-  <T extends Tag>(tag: T, n: number, change: (event: EventOf<T>) => EventOf<T>): Lie =>
-  (history) =>
-    history.map((stamped, index) =>
-      index === at(history, tag, n) ? { ...stamped, event: change(stamped.event as EventOf<T>) } : stamped
-    )
+import { assertInOrder, run, start } from "./tooling/startExample.ts"
+import type { Lie } from "./tooling/tourLies.ts"
+import { changed, inserted, moved, problemsOf, without } from "./tooling/tourLies.ts"
 
 const everything = Array.from({ length: 12 }, (_, partition) => partition)
 
@@ -120,7 +48,7 @@ const falsehoods: ReadonlyArray<readonly [told: string, lie: Lie, problem: RegEx
 
   ["somebody else crashed", changed("CutOff", 0, (event) => ({ ...event, node: "x" })), /^the first .* did not crash$/],
   ["a third one leads", inserted({ _tag: "Leads", node: "x", token: 999n }, "Chapter", -1), /^there were 3 leaders/],
-  ["nobody takes over", without("Leads", 1), /^there were 1 leaders instead of 2$/],
+  ["nobody takes over", without("Leads", 1), /^there were 1 leaders instead of 2: /],
   [
     "the crashed one takes over",
     (history) => {
@@ -300,6 +228,13 @@ describe.concurrent("an example", () => {
       /^two wrote line 2 with token \d+$/m,
       /^one wakes up and is refused: token \d+ is lower than \d+$/m,
       /^two wrote line 3 with token \d+$/m
+    ],
+    maestro: [
+      /^mc-x: attempt 2 failed, the next in 200 ms$/m,
+      /^work: mc-x is not there, and that is fine$/m,
+      /^flowchart TD$/m,
+      /^mc-2: stopped$/m,
+      /^gantt$/m
     ],
     "migration-gate": [
       /Missing: app-1, app-2, app-3$/m,

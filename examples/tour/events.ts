@@ -13,8 +13,18 @@ export type Owner = typeof Owner.Type
 export const Event = Schema.TaggedUnion({
   // Told by the story itself.
   Began: { engine: Schema.String, nodes: Nodes, partitions: Schema.Int, ttlMillis: Schema.Finite },
+  Providing: { store: Schema.String },
+  Provided: { store: Schema.String, endpoints: Schema.Array(Schema.String) },
+  Started: { node: Node, pid: Schema.Int },
   Chapter: { number: Schema.Int, title: Schema.String },
+  /** For ever: to the others it has crashed. */
   CutOff: { node: Node },
+  Killed: { node: Node, pid: Schema.Int },
+  /** Until it is `Reachable` again. */
+  Unreachable: { node: Node },
+  Reachable: { node: Node },
+  ConnectionsReset: { nodes: Nodes },
+  ConnectionsBack: { nodes: Nodes },
   AskedToLeave: { node: Node },
   Divided: { owners: Schema.Array(Owner) },
   LookedInside: { remains: Schema.Array(Schema.String) },
@@ -64,12 +74,36 @@ export const fromJson = (line: string): Stamped => {
 export const all = <Tag extends Event["_tag"]>(history: History, tag: Tag): ReadonlyArray<EventOf<Tag>> =>
   history.flatMap(({ event }) => (event._tag === tag ? [event as EventOf<Tag>] : []))
 
-/** Who owns what at the end of the history, as the nodes have reported it. */
+/** Who owns what at the end of the history, as the nodes have reported it. The dead own nothing. */
 export const ownersAt = (history: History): ReadonlyMap<string, EventOf<"Owns">> => {
   const owners = new Map<string, EventOf<"Owns">>()
   for (const { event } of history) {
     if (event._tag === "Owns") owners.set(event.node, event)
-    if (event._tag === "GaveUp") owners.delete(event.node)
+    if (event._tag === "GaveUp" || event._tag === "Killed") owners.delete(event.node)
   }
   return owners
 }
+
+/** Who has been seen joining, and has not left since. */
+export const presentAt = (history: History): ReadonlySet<string> => {
+  const present = new Set<string>()
+  for (const { event } of history) {
+    if (event._tag === "Joined") present.add(event.node)
+    if (event._tag === "Left") present.delete(event.node)
+  }
+  return present
+}
+
+/** Who cannot reach the store, being dead or without a network. */
+export const awayAt = (history: History): ReadonlySet<string> => {
+  const away = new Set<string>()
+  for (const { event } of history) {
+    if (isTrouble(event)) away.add(event.node)
+    if (event._tag === "Reachable") away.delete(event.node)
+  }
+  return away
+}
+
+/** What the story does to a leader. */
+export const isTrouble = (event: Event): event is EventOf<"CutOff" | "Killed" | "Unreachable"> =>
+  event._tag === "CutOff" || event._tag === "Killed" || event._tag === "Unreachable"

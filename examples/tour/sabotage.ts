@@ -26,6 +26,7 @@ export const lies: ReadonlyArray<Lie> = ["impatient", "stubborn", "greedy", "sil
 
 /** What becomes of the nodes' reports. */
 export const twist =
-  (lie: Lie | undefined, report: Report): Report =>
+  (lie: Lie | undefined) =>
+  (report: Report): Report =>
   (event) =>
     lie === undefined ? report(event) : Effect.forEach(reported[lie](event), report, { discard: true })

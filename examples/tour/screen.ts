@@ -81,6 +81,12 @@ export const make = (print: (line: string) => void) => {
           paint("dim", `${nodes.length} nodes on ${engine}, sessions of ${ttlMillis / 1000} s, times in seconds`)
         )
       }
+      case "Providing":
+        return print(paint("dim", event.store))
+      case "Provided":
+        return print(paint("dim", `${event.store} at ${event.endpoints.join(", ")}, each node a process of its own`))
+      case "Started":
+        return line(at, event.node, "starts", paint("dim", `process ${event.pid}`), "dim")
       case "Chapter":
         print("")
         return print(paint("bold", `${event.number}  ${event.title}`))
@@ -109,6 +115,20 @@ export const make = (print: (line: string) => void) => {
       case "CutOff":
         cutOffAt.set(event.node, at)
         return line(at, event.node, "crashes", "cut off: it releases nothing, and nobody is told", ["bold", "red"])
+      case "Killed":
+        cutOffAt.set(event.node, at)
+        return line(at, event.node, "crashes", `SIGKILL to process ${event.pid}: it says nothing`, ["bold", "red"])
+      case "Unreachable":
+        cutOffAt.set(event.node, at)
+        return line(at, event.node, "cut off", "its network is silent both ways", ["bold", "red"])
+      case "Reachable":
+        cutOffAt.delete(event.node)
+        return line(at, event.node, "is back", "its network works again, its places are gone", "green")
+      case "ConnectionsReset":
+        print("")
+        return line(at, "network", "resets", `every connection of ${event.nodes.length} nodes`, ["bold", "red"])
+      case "ConnectionsBack":
+        return line(at, "network", "is back", `${event.nodes.length} nodes have connected again`, "green")
       case "StoppedLeading": {
         if (event.why === null) return line(at, event.node, "resigns", `its token was ${event.token}`, "yellow")
         const cut = cutOffAt.get(event.node)

@@ -2,15 +2,16 @@
 import { Cause, Effect, Fiber, Stream } from "effect"
 import { Barrier, Discovery } from "effect-ensemble"
 import { gate, Nodes, partitions } from "./definitions.ts"
-import type { Stage } from "./engines.ts"
+import type { Engine, Stage } from "./engines.ts"
 import type { Event, History, Report } from "./events.ts"
-import { all, ownersAt } from "./events.ts"
+import { all, awayAt, ownersAt, presentAt } from "./events.ts"
 import type { Journal } from "./journal.ts"
 import { Stopped } from "./journal.ts"
-import * as Node from "./node.ts"
+import type * as Node from "./node.ts"
 
 export interface Cast {
-  readonly engine: string
+  readonly engine: Engine
+  readonly endpoints: ReadonlyArray<string>
   readonly nodes: number
   readonly ttlMillis: number
 }
@@ -34,21 +35,23 @@ const specs = (count: number): ReadonlyArray<Node.Spec> =>
     }
   })
 
-const seen = (tag: "Joined" | "Changed" | "Left" | "Passed", nodes: ReadonlyArray<string>) => (history: History) => {
+const seen = (tag: "Changed" | "Passed", nodes: ReadonlyArray<string>) => (history: History) => {
   const those = new Set(all(history, tag).map(({ node }) => node))
   return nodes.every((node) => those.has(node))
 }
+
+const present = (nodes: ReadonlyArray<string>) => (history: History) => {
+  const here = presentAt(history)
+  return nodes.every((node) => here.has(node))
+}
+
+const gone = (node: string) => (history: History) => !presentAt(history).has(node)
 
 /** All of these nodes act on one and the same division of the work. */
 const divided = (nodes: ReadonlyArray<string>) => (history: History) => {
   const owners = ownersAt(history)
   return owners.size === nodes.length && nodes.every((node) => owners.get(node)?.of === nodes.length)
 }
-
-const isHere = (history: History) => (node: string) =>
-  seen("Joined", [node])(history) &&
-  !seen("Left", [node])(history) &&
-  !all(history, "CutOff").some((e) => e.node === node)
 
 /** The leader after so many others, and so many of its lines. */
 const hasWritten = (others: number, lines: number) => (history: History) => {
@@ -93,6 +96,7 @@ const watchGate = (minimum: number) =>
 /** The program that watches is a process too: the `Coordinator` in here is its own. */
 const chapters = Effect.fnUntraced(function* (cast: Cast, stage: Stage, journal: Journal, report: Report) {
   const { history, record, until } = journal
+  const { network } = stage
   const nodes = specs(cast.nodes)
   const names = nodes.map(({ name }) => name)
   const programs = new Map<string, Fiber.Fiber<unknown>>()
@@ -106,23 +110,28 @@ const chapters = Effect.fnUntraced(function* (cast: Cast, stage: Stage, journal:
   const leave = Effect.fnUntraced(function* (node: string) {
     yield* record({ _tag: "AskedToLeave", node })
     yield* end(node)
-    yield* until(`${node} leaves`, seen("Left", [node]))
+    yield* until(`${node} leaves`, gone(node))
   })
 
   yield* chapter("They find each other")
   yield* perform("watcher", Stream.runForEach(watchNodes, record), record)
   for (const node of nodes) {
-    const program = Effect.provide(Node.run(node, report), stage.coordinator(node.name))
-    programs.set(node.name, yield* perform(node.name, program, record))
+    programs.set(node.name, yield* perform(node.name, stage.perform(node, report), record))
     yield* Effect.sleep(between(cast.nodes))
   }
   // A story that is broken off, by Ctrl-C for example, ends for all of them in the same way.
   yield* Effect.addFinalizer(() =>
     Effect.flatMap(history, (history) =>
-      Effect.forEach(names.filter(isHere(history)), (node) => record({ _tag: "AskedToLeave", node }), { discard: true })
+      Effect.forEach(
+        Array.from(presentAt(history)).filter((node) => !awayAt(history).has(node)),
+        (node) => record({ _tag: "AskedToLeave", node }),
+        {
+          discard: true
+        }
+      )
     )
   )
-  yield* until("every node joins", seen("Joined", names))
+  yield* until("every node joins", present(names))
 
   yield* chapter("They wait for one another")
   yield* perform("watcher", Stream.runForEach(watchGate(cast.nodes), record), record)
@@ -130,41 +139,63 @@ const chapters = Effect.fnUntraced(function* (cast: Cast, stage: Stage, journal:
   yield* until("every node serves", seen("Changed", names))
   yield* beat
 
-  yield* chapter("They elect a leader, and it crashes")
+  yield* chapter(
+    network === undefined
+      ? "They elect a leader, and it crashes"
+      : "They elect a leader; it is killed, and the next one is cut off"
+  )
   const first = leaderOf(yield* until("a leader writes three lines", hasWritten(0, 3)))
   yield* Effect.sleep("300 millis")
-  yield* record({ _tag: "CutOff", node: first })
-  yield* stage.cutOff(first)
-  const second = leaderOf(yield* until("the next leader writes three lines", hasWritten(1, 3)))
-  yield* until(`the store drops ${first}`, seen("Left", [first]))
+  yield* stage.crash(first)
+  let leader = leaderOf(yield* until("the next leader writes three lines", hasWritten(1, 3)))
+  yield* until(`the store drops ${first}`, gone(first))
   yield* end(first)
+  if (network !== undefined) {
+    const silent = leader
+    yield* record({ _tag: "Unreachable", node: silent })
+    yield* network.silence(silent)
+    leader = leaderOf(yield* until("one more leader writes three lines", hasWritten(2, 3)))
+    yield* until(`the store drops ${silent}`, gone(silent))
+    yield* record({ _tag: "Reachable", node: silent })
+    yield* network.heal(silent)
+    yield* until(`${silent} joins again`, present([silent]))
+  }
   yield* beat
 
   yield* chapter("They divide the work")
   const working = names.filter((node) => node !== first)
   yield* record(ownersOf(yield* until("the work is divided", divided(working))))
   yield* beat
-  const followers = working.filter((node) => node !== second)
-  const leaver = followers.pop() ?? second
+  if (network !== undefined) {
+    yield* record({ _tag: "ConnectionsReset", nodes: working })
+    yield* network.reset(working)
+    yield* record({ _tag: "ConnectionsBack", nodes: working })
+    yield* beat
+  }
+  const followers = working.filter((node) => node !== leader)
+  const leaver = followers.pop() ?? leader
   yield* leave(leaver)
-  yield* record(ownersOf(yield* until("the work is divided anew", divided([...followers, second]))))
+  yield* record(ownersOf(yield* until("the work is divided anew", divided([...followers, leader]))))
   yield* beat
 
   yield* chapter("They leave in order, the leader last")
-  for (const node of [...followers.reverse(), second]) {
+  for (const node of [...followers.reverse(), leader]) {
     yield* leave(node)
     yield* beat
   }
 })
 
 /** Tells the story from beginning to end, and looks at what it left in the store. */
-export const tell = Effect.fnUntraced(function* (cast: Cast, stage: Stage, journal: Journal, report: Report) {
+export const tell = Effect.fnUntraced(function* (cast: Cast, journal: Journal, lie: (report: Report) => Report) {
   const { engine, nodes, ttlMillis } = cast
-  yield* journal.record({ _tag: "Began", engine, ttlMillis, partitions, nodes: specs(nodes).map(({ name }) => name) })
-  yield* chapters(cast, stage, journal, report).pipe(
+  const { record } = journal
+  const names = specs(nodes).map(({ name }) => name)
+  yield* record({ _tag: "Began", engine: engine.name, ttlMillis, partitions, nodes: names })
+  const stage = yield* engine.make({ ttlMillis, endpoints: cast.endpoints, record })
+  yield* chapters(cast, stage, journal, lie(record)).pipe(
     Effect.scoped,
     Effect.provide(stage.coordinator("watcher")),
     Effect.catchTag("CoordinatorError", (error) => Effect.fail(new Stopped({ message: error.message })))
   )
-  yield* journal.record({ _tag: "LookedInside", remains: yield* stage.remains })
-})
+  yield* record({ _tag: "LookedInside", remains: yield* stage.remains })
+}, Effect.scoped)

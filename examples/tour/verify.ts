@@ -1,6 +1,6 @@
 /** Judges the story by what happened in it: each claim, and what speaks against it. */
 import type { EventOf, History } from "./events.ts"
-import { all, ownersAt } from "./events.ts"
+import { all, awayAt, isTrouble, ownersAt } from "./events.ts"
 
 export type Verdict = Omit<EventOf<"Checked">, "_tag">
 
@@ -14,7 +14,9 @@ const membership = (history: History, { nodes }: Began): ReadonlyArray<string> =
     const times = new Map<string, number>()
     for (const { node } of all(history, tag)) times.set(node, (times.get(node) ?? 0) + 1)
     return [...new Set([...nodes, ...times.keys()])].flatMap((node) => {
-      const wanted = nodes.includes(node) ? 1 : 0
+      // Who was cut off for a while has gone and come once more.
+      const again = tag === "Changed" ? 0 : all(history, "Reachable").filter((back) => back.node === node).length
+      const wanted = nodes.includes(node) ? 1 + again : 0
       const seen = times.get(node) ?? 0
       return seen === wanted ? [] : [`${node} was seen as ${tag} ${seen} times instead of ${wanted}`]
     })
@@ -50,6 +52,8 @@ const leadership = (history: History): ReadonlyArray<string> => {
       }
       leader = last = event
     }
+    // It stopped with its process, and has no words for it.
+    if (event._tag === "Killed" && event.node === leader?.node) leader = undefined
     const acts = event._tag === "Wrote" || event._tag === "StoppedLeading"
     if (acts && (event.node !== leader?.node || event.token !== leader.token)) {
       const what = event._tag === "Wrote" ? "wrote" : "stopped"
@@ -60,19 +64,56 @@ const leadership = (history: History): ReadonlyArray<string> => {
   return problems
 }
 
+const membershipClaim = (history: History, n: number): string => {
+  const back = all(history, "Reachable").map(({ node }) => node)
+  const twice = back.length === 0 ? "" : `, ${list(back)} twice`
+  return `All ${n} nodes were seen joining, changing and leaving once${twice}`
+}
+
+const ordinals = ["first", "second"]
+
 const takeover = (history: History): ReadonlyArray<string> => {
   const leaders = all(history, "Leads")
-  const cutOff = all(history, "CutOff")
-  const [first, second] = leaders
-  if (first === undefined || second === undefined) return [`there were ${leaders.length} leaders instead of 2`]
+  const troubles = history.flatMap(({ event }) => (isTrouble(event) ? [event] : []))
+  const wanted = troubles.length + 1
   const problems: Array<string> = []
-  if (leaders.length > 2)
-    problems.push(`there were ${leaders.length} leaders instead of 2: ${list(leaders.map((l) => l.node))}`)
-  if (cutOff.length !== 1 || cutOff[0]?.node !== first.node)
-    problems.push(`the first leader, ${first.node}, did not crash`)
-  if (second.node === first.node) problems.push(`${first.node} took over from itself`)
-  const idle = [first, second].filter(({ token }) => !all(history, "Wrote").some((line) => line.token === token))
+  if (troubles.length === 0) problems.push("no leader was brought down")
+  if (leaders.length !== wanted) {
+    problems.push(`there were ${leaders.length} leaders instead of ${wanted}: ${list(leaders.map(({ node }) => node))}`)
+  }
+  troubles.forEach(({ node }, index) => {
+    const leader = leaders[index]
+    if (leader !== undefined && leader.node !== node) {
+      problems.push(`the ${ordinals[index]} leader, ${leader.node}, did not crash`)
+    }
+    if (leader !== undefined && leader.node === leaders[index + 1]?.node) {
+      problems.push(`${leader.node} took over from itself`)
+    }
+  })
+  const idle = leaders.filter(({ token }) => !all(history, "Wrote").some((line) => line.token === token))
   return [...problems, ...idle.map(({ node }) => `${node} led without writing a line`)]
+}
+
+const takeoverClaim = (history: History): string =>
+  all(history, "Unreachable").length > 0
+    ? "When one leader was killed and the next cut off, another took over each time"
+    : "When the first leader crashed, one other took over"
+
+/** A connection is no session: between the two events nobody loses anything. */
+const unharmed = (history: History): ReadonlyArray<string> => {
+  const problems: Array<string> = []
+  let since = false
+  for (const { event } of history) {
+    if (event._tag === "ConnectionsReset") since = true
+    if (event._tag === "AskedToLeave") since = false
+    if (!since) continue
+    if (event._tag === "Left") problems.push(`${event.node} left`)
+    if (event._tag === "StoppedLeading") problems.push(`${event.node} stopped leading`)
+    if (event._tag === "GaveUp") problems.push(`${event.node} gave up its work`)
+  }
+  const reset = all(history, "ConnectionsReset").length
+  const back = all(history, "ConnectionsBack").length
+  return reset === back ? problems : [...problems, "not all were connected again"]
 }
 
 /** What was shown, against what the nodes reported and against what a division is. */
@@ -114,6 +155,9 @@ const exclusive = (history: History): ReadonlyArray<string> => {
     if (event._tag === "GaveUp") {
       for (const partition of event.partitions) if (owner.get(partition) === event.node) owner.delete(partition)
     }
+    if (event._tag === "Killed") {
+      for (const [partition, node] of owner) if (node === event.node) owner.delete(partition)
+    }
     if (event._tag !== "Owns") continue
     for (const partition of event.partitions) {
       const other = owner.get(partition)
@@ -127,11 +171,14 @@ const exclusive = (history: History): ReadonlyArray<string> => {
 }
 
 const departure = (history: History, { nodes }: Began): ReadonlyArray<string> => {
-  const crashed = new Set(all(history, "CutOff").map(({ node }) => node))
+  const away = awayAt(history)
   const asked = all(history, "AskedToLeave").map(({ node }) => node)
-  const left = all(history, "Left").filter(({ node }) => !crashed.has(node))
+  // The store drops who is away without being asked.
+  const left = history.flatMap(({ event }, index) =>
+    event._tag === "Left" && !awayAt(history.slice(0, index)).has(event.node) ? [event] : []
+  )
   const problems: Array<string> = []
-  const unasked = nodes.filter((node) => !crashed.has(node) && !asked.includes(node))
+  const unasked = nodes.filter((node) => !away.has(node) && !asked.includes(node))
   if (unasked.length > 0) problems.push(`${list(unasked)} was never asked to leave`)
   const order = list(left.map(({ node }) => node))
   if (order !== list(asked)) problems.push(`they left in the order ${order}, asked in the order ${list(asked)}`)
@@ -158,10 +205,13 @@ export const verify = (history: History): ReadonlyArray<Verdict> => {
   if (began === undefined) return [{ claim: "The story began", problems: ["it did not"] }]
   const n = began.nodes.length
   return [
-    { claim: `All ${n} nodes were seen joining, changing and leaving once`, problems: membership(history, began) },
+    { claim: membershipClaim(history, n), problems: membership(history, began) },
     { claim: `The barrier let nobody pass before all ${n} were ready`, problems: barrier(history, began) },
     { claim: "One leader at a time, each with a larger token, and only leaders wrote", problems: leadership(history) },
-    { claim: "When the first leader crashed, one other took over", problems: takeover(history) },
+    { claim: takeoverClaim(history), problems: takeover(history) },
+    ...(all(history, "ConnectionsReset").length === 0
+      ? []
+      : [{ claim: "When every connection was reset, nobody lost a place", problems: unharmed(history) }]),
     {
       claim: `Each of the ${began.partitions} partitions had one owner, and only those of the leaver moved`,
       problems: divisions(history, began)

@@ -1,0 +1,34 @@
+/** One node as a process of its own, started by the tour on etcd: it reports on stdout, and leaves on SIGTERM. */
+import { NodeRuntime } from "@effect/platform-node"
+import { Cause, Clock, Data, Effect, Logger, Runtime } from "effect"
+import { Etcd } from "effect-ensemble/etcd"
+import { argument, orphaned } from "./child.ts"
+import type { Part } from "./etcd.ts"
+import type { Event } from "./events.ts"
+import { toJson } from "./events.ts"
+import * as Node from "./node.ts"
+
+const { endpoints, prefix, spec, ttlMillis } = argument() as Part
+
+const report = (event: Event) =>
+  Effect.map(Clock.currentTimeMillis, (at) => void process.stdout.write(`${toJson({ at, event })}\n`))
+
+/** It has been reported already why. */
+class Failed extends Data.TaggedError("Failed") {
+  override readonly [Runtime.errorReported] = false
+}
+
+Node.run(spec, report).pipe(
+  Effect.provide(Etcd.layer({ endpoints, prefix, node: spec.name, ttl: ttlMillis })),
+  Effect.raceFirst(orphaned),
+  Effect.catchCause((cause) =>
+    Cause.hasInterruptsOnly(cause)
+      ? Effect.interrupt
+      : Effect.andThen(
+          report({ _tag: "Failed", node: spec.name, reason: String(Cause.squash(cause)) }),
+          Effect.fail(new Failed())
+        )
+  ),
+  Effect.provide(Logger.layer([Logger.withConsoleError(Logger.formatSimple)])),
+  NodeRuntime.runMain
+)
