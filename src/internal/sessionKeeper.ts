@@ -44,7 +44,7 @@ export interface SessionHooks {
 }
 
 /** Renewals go out at a third of the TTL, so that two may be lost before the deadline. */
-const renewalsPerTtl = 3
+const defaultRenewalsPerTtl = 3
 
 /** A failed renewal is tried again this often within a TTL: several times before the deadline even where it fails late. */
 const retriesPerTtl = 12
@@ -66,6 +66,7 @@ export const make = Effect.fnUntraced(function* (
   options: SessionOptions,
   hooks: SessionHooks
 ): Effect.fn.Return<SessionKeeper, CoordinatorError, Scope.Scope> {
+  const renewalsPerTtl = facts.renewalsPerTtl ?? defaultRenewalsPerTtl
   const clock = yield* Clock.clockWith(Effect.succeed)
   const context = yield* Effect.context<never>()
   const fork = Effect.runForkWith(context)
@@ -152,7 +153,9 @@ export const make = Effect.fnUntraced(function* (
     )
 
   const renewOnce = Effect.fnUntraced(function* (current: Session.Lease, sentAt: Session.Instant) {
-    const millis = Math.max(1, Math.min(options.requestMillis, Session.remainingMillis(current, sentAt)))
+    // No longer than until the next is due: one that is lost must not take the time of those that could still make it good.
+    const patience = Math.min(options.requestMillis, current.ttlMillis / renewalsPerTtl)
+    const millis = Math.max(1, Math.min(patience, Session.remainingMillis(current, sentAt)))
     const answer = yield* ask("Session.renew", store.renew(current.id), millis).pipe(
       Effect.catchDefect((defect) => Effect.fail(unexpected(facts, "Session.renew")(defect))),
       Effect.result

@@ -103,6 +103,8 @@ export interface Facts {
   readonly endpoint: string
   /** The part of the granted TTL after which this process stops by itself. */
   readonly margin: number
+  /** How many renewals go out in a TTL. Default 3; a store with a smaller margin needs more, to lose two before the deadline. */
+  readonly renewalsPerTtl?: number | undefined
   readonly minimumTtlMillis: number
   readonly maximumValueBytes: number
 }

@@ -1,7 +1,7 @@
 import type { Duration, Scope } from "effect"
 import { Config, Data, Effect, Option } from "effect"
 import { createHash } from "node:crypto"
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { connect } from "node:net"
 import { join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -111,6 +111,15 @@ export interface ZooKeeper {
   /** The member that leads or stands alone, once there is one. */
   readonly leader: Effect.Effect<Member, NoAnswer>
   readonly followers: Effect.Effect<ReadonlyArray<Member>, NoAnswer>
+  /** Copies the members' data as they are on the disk, which is everything that was answered. */
+  readonly backup: Effect.Effect<Backup, RunError>
+  /** Kills the members and starts them on the same ports with the data of a backup: the transactions go back. */
+  readonly restore: (backup: Backup) => Effect.Effect<void, ServerError | RunError>
+}
+
+/** One folder for each member. */
+export interface Backup {
+  readonly folders: ReadonlyArray<string>
 }
 
 export interface Cluster extends ZooKeeper {
@@ -243,8 +252,28 @@ const make = Effect.fnUntraced(function* (size: number, options: Options) {
       }),
       (answers) => members.filter((_, index) => mode.test(answers[index] ?? ""))
     )
+  let backups = 0
+  // Logs are long files with little in them.
+  const copy = (from: string, to: string) => run("cp", ["-r", "--sparse=always", from, to])
   const cluster: Cluster = {
     members: [first, ...others],
+    backup: Effect.suspend(() => {
+      const name = `backup-${++backups}`
+      return Effect.map(
+        Effect.forEach(members, ({ folder }) =>
+          Effect.as(copy(join(folder, "data"), join(folder, name)), join(folder, name))
+        ),
+        (folders) => ({ folders })
+      )
+    }),
+    restore: Effect.fnUntraced(function* ({ folders }: Backup) {
+      yield* Effect.forEach(members, (member) => member.kill, { discard: true })
+      for (const [index, { folder }] of members.entries()) {
+        rmSync(join(folder, "data"), { recursive: true, force: true })
+        yield* copy(folders[index] ?? "", join(folder, "data"))
+      }
+      yield* Effect.forEach(members, (member) => member.start, { concurrency: "unbounded", discard: true })
+    }),
     leader: until(
       Effect.flatMap(withMode(/Mode: (leader|standalone)/), ([leader]) =>
         leader === undefined ? Effect.fail(new NoAnswer({ reason: "no member leads" })) : Effect.succeed(leader)

@@ -52,6 +52,8 @@ export interface Options {
   readonly ping?: number | undefined
   readonly requestLimit?: number | undefined
   readonly answerLimit?: number | undefined
+  /** Told why an attempt at a server failed. Must not block. */
+  readonly onFailed?: ((failure: ConnectFailure) => void) | undefined
 }
 
 /** What a transaction wrote, in the order of its operations. */
@@ -209,7 +211,10 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   /** One attempt at one server and, if it succeeds, the life of the connection. */
   const stay = Effect.gen(function* () {
     const endpoint = rotation.next()
-    const failed = (failure: ConnectFailure) => step({ _tag: "Failed", endpoint: show(endpoint), failure })
+    const failed = (failure: ConnectFailure) => {
+      step({ _tag: "Failed", endpoint: show(endpoint), failure })
+      options.onFailed?.(failure)
+    }
     let opening = true
     let ended: End | undefined
     const opened = yield* Effect.result(
