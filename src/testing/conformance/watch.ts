@@ -188,7 +188,9 @@ export const cases: ReadonlyArray<Case> = [
               "all have a view",
               Effect.map(Effect.all(readers), (views) => views.every((view) => view !== undefined))
             )
-            // A store that is watched by one question after another is watched by none for a moment.
+            // Never more than one; but a store that is watched by one question after another is watched by none for a moment.
+            const { watches } = yield* harness.truth
+            yield* expect(watches <= before + 1, `at most one upstream watch: found ${watches - before}`)
             yield* eventually(
               harness,
               "one upstream watch serves all",
