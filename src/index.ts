@@ -45,3 +45,6 @@ export * as Health from "./Health.ts"
 
 /** @since 0.1.0 */
 export * as Supervisor from "./Supervisor.ts"
+
+/** @since 0.1.0 */
+export * as Services from "./Services.ts"

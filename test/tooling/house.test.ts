@@ -18,6 +18,7 @@ const edges: ReadonlyArray<Edge> = files.flatMap((from) =>
 const recipe = /^src\/(?:Discovery|Election|Lock|Barrier|Sequence)\.ts$/
 const lifecycle = /^src\/(?:Maestro|Supervisor|Health)\.ts$/
 const engine = /^src\/engines\//
+const service = /^src\/services\//
 const internal = /^src\/internal\//
 /** The entry points of engines that load a client of their own, and are apart from the index for that. */
 const entry = /^src\/(?:etcd|consul|zookeeper|exhibitor)\.ts$/
@@ -95,10 +96,23 @@ describe("the house", () => {
     )
   })
 
+  it("keeps services on the lifecycle, ignorant of engines and recipes", () => {
+    assertNone(
+      "A service knows Effect, its client, and Maestro.",
+      files
+        .filter((file) => service.test(file))
+        .flatMap((file) => [...reachable(file)])
+        .filter(([to]) => engine.test(to) || recipe.test(to))
+        .map(([, chain]) => chain)
+    )
+  })
+
   it("keeps internal modules below engines and recipes", () => {
     assertNone(
-      "src/internal imports no engine and no recipe.",
-      edges.filter(({ from, to }) => internal.test(from) && (engine.test(to) || recipe.test(to))).map(show)
+      "src/internal imports no engine, no recipe and no service.",
+      edges
+        .filter(({ from, to }) => internal.test(from) && (engine.test(to) || recipe.test(to) || service.test(to)))
+        .map(show)
     )
   })
 
