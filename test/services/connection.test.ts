@@ -6,6 +6,7 @@ import { TestClock } from "effect/testing"
 import type { Connection } from "../../src/services/kit/connection.ts"
 import * as Connections from "../../src/services/kit/connection.ts"
 import type { Link } from "../../src/services/kit/monitor.ts"
+import { isOutOfTime } from "../../src/services/kit/outOfTime.ts"
 
 const bounds = {
   connectTimeout: Duration.seconds(10),
@@ -264,7 +265,7 @@ describe("the watch over a server", () => {
       fake.probe = Effect.never
       yield* TestClock.adjust("7 seconds")
       assert.deepStrictEqual(happened, ["Degraded"])
-      assert(Connections.isOutOfTime(fake.renewed[0]))
+      assert(isOutOfTime(fake.renewed[0]))
     })
   )
 
@@ -315,6 +316,53 @@ describe("a call", () => {
       yield* TestClock.adjust("1 milli")
       assert.include((yield* Fiber.join(fiber)).message, "within 30s")
       assert.isTrue(signal?.aborted)
+    })
+  )
+
+  it.effect("is given up in time whenever it began", () =>
+    Effect.gen(function* () {
+      const { use } = yield* start(new Fake())
+      const ended: Array<string> = []
+      const call = (name: string, millis: number) =>
+        use(() => new Promise(() => {})).pipe(
+          Effect.ignore,
+          Effect.andThen(Effect.sync(() => void ended.push(name))),
+          Effect.delay(millis),
+          Effect.forkChild({ startImmediately: true })
+        )
+      yield* call("first", 0)
+      yield* call("second", 10_000)
+      yield* Effect.forkChild(
+        Effect.delay(
+          use(() => Promise.resolve(1)),
+          5_000
+        ),
+        { startImmediately: true }
+      )
+      yield* TestClock.adjust("30 seconds")
+      assert.deepStrictEqual(ended, ["first"])
+      yield* TestClock.adjust("9999 millis")
+      assert.deepStrictEqual(ended, ["first"])
+      yield* TestClock.adjust("1 milli")
+      assert.deepStrictEqual(ended, ["first", "second"])
+      // Nothing is watched for any more; the next call is watched anew.
+      yield* TestClock.adjust("1 hour")
+      yield* call("third", 0)
+      yield* TestClock.adjust("30 seconds")
+      assert.deepStrictEqual(ended, ["first", "second", "third"])
+    })
+  )
+
+  it.effect("that the client never settles ends with the service, after the client", () =>
+    Effect.gen(function* () {
+      const fake = new Fake()
+      const scope = yield* Scope.make()
+      const { use } = yield* Effect.provideService(start(fake), Scope.Scope, scope)
+      const fiber = yield* Effect.forkChild(Effect.flip(use(() => new Promise(() => {}))), { startImmediately: true })
+      fake.close = Effect.sync(() => assert.isUndefined(fiber.pollUnsafe()))
+      yield* Scope.close(scope, Exit.void)
+      assert.include((yield* Fiber.join(fiber)).message, "The service has stopped")
+      assert.deepStrictEqual(fake.asked.slice(-2), ["close", "destroy"])
     })
   )
 

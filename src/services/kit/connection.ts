@@ -5,9 +5,12 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Maestro from "../../Maestro.ts"
 import type { Resolved as Bounds } from "./bounds.ts"
+import type { Signal } from "./calls.ts"
+import * as Calls from "./calls.ts"
 import { inWords, ServiceCallFailed, ServiceUnavailable } from "./errors.ts"
 import type { Link } from "./monitor.ts"
 import * as Monitor from "./monitor.ts"
+import { OutOfTime } from "./outOfTime.ts"
 
 /** What a client's adapter supplies. Every effect may fail with whatever the client raises. */
 export interface Connection<out Client> {
@@ -41,19 +44,14 @@ export interface Adapter<in Settings, out Client> {
 }
 
 /**
- * The signal that is aborted when nobody waits for a call any longer: an `AbortSignal`. It is named by way of Effect because the core
- * knows no host's types.
- */
-export type Signal = Parameters<Extract<Parameters<typeof Effect.tryPromise>[0], { readonly catch: unknown }>["try"]>[0]
-
-/**
  * A service that runs.
  *
  * **Details**
  *
  * - `client` is the client itself, for all that it can do.
  * - `use` calls it as an effect: what it raises is `ServiceCallFailed`, and so is no answer within `callTimeout`. The signal is aborted
- *   when the calling fiber is interrupted or out of time: pass it on where the client takes one.
+ *   when the calling fiber is interrupted or out of time, and is made for functions that declare two parameters: pass it on where the
+ *   client takes one.
  * - `health` asks the server for one real answer, within `probeTimeout`.
  *
  * @category models
@@ -113,6 +111,7 @@ export const start = <Settings extends Bounds, Client>(
     const endpoint = adapter.endpoint(settings)
     const attempt = yield* Maestro.attempt
     const link = Monitor.makeLink()
+    const calls = yield* Calls.make(settings.callTimeout)
     let served = false
 
     const { client, connect, probe, renew } = yield* Effect.acquireRelease(
@@ -150,24 +149,14 @@ export const start = <Settings extends Bounds, Client>(
       endpoint,
       client,
       use: (call) =>
-        Effect.mapError(
-          within(
-            promise((signal) => call(client, signal)),
-            settings.callTimeout,
-            "No answer"
-          ),
+        calls.make(
+          (signal) => call(client, signal),
+          call.length > 1,
           (cause) => new ServiceCallFailed({ service: name, endpoint, cause })
         ),
       health
     }
   })
-
-/** Whether nothing was heard in time, which is not the same as a refusal: what does not answer may never do so again. */
-export const isOutOfTime = (cause: unknown): boolean => cause instanceof OutOfTime
-
-class OutOfTime extends Error {
-  override readonly name = "OutOfTime"
-}
 
 /** A promise of a client as an effect that fails with what the client raises. */
 export const promise = <A>(evaluate: (signal: Signal) => PromiseLike<A>): Effect.Effect<A, unknown> =>
