@@ -39,6 +39,8 @@ import * as Stops from "./serviceConformance/stops.ts"
  * - `patienceMillis`: the longest that anything may take on a healthy server. Bounds that the suite sets are a tenth of it.
  *   Default 10 seconds.
  * - `open`: what the service has open in the outside world: the connections that the server counts.
+ * - `pooled`: for clients that open connections when they need them: how many of them a service may have more, or fewer, than at
+ *   another moment at which it does the same. None is still none. Default 0.
  * - `health`: the effect that the service's users are to give as `health` in their policies.
  * - `faults`: see {@link Faults}.
  * - `stride`: cancelling is swept at every so manieth point; above 1 where a point costs real time. Default 1.

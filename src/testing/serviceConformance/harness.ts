@@ -23,6 +23,7 @@ export interface Harness<in out Out> {
   readonly advance: (millis: number) => Effect.Effect<void>
   readonly patienceMillis?: number | undefined
   readonly open?: Effect.Effect<number> | undefined
+  readonly pooled?: number | undefined
   readonly health?: Effect.Effect<unknown, unknown, Out> | undefined
   readonly faults?: Partial<Faults> | undefined
   readonly stride?: number | undefined
@@ -122,14 +123,11 @@ export const isOpen = <Out>(
   wanted: number,
   when: string
 ): Effect.Effect<void, ConformanceFailure> => {
-  const { open } = harness
+  const { open, pooled = 0 } = harness
+  const fits = (count: number) => count === wanted || (wanted > 0 && count > 0 && Math.abs(count - wanted) <= pooled)
   return open === undefined
     ? Effect.void
-    : eventually(
-        harness,
-        `${when}: the service has ${wanted} open`,
-        Effect.map(open, (count) => count === wanted)
-      ).pipe(
+    : eventually(harness, `${when}: the service has ${wanted} open`, Effect.map(open, fits)).pipe(
         Effect.catch(() =>
           Effect.flatMap(
             open,
