@@ -40,8 +40,9 @@ export default defineConfig({
           fileParallelism: false,
           // Cases that run side by side mostly wait for leases.
           maxConcurrency: 24,
-          testTimeout: 120_000,
-          hookTimeout: 120_000
+          // Above what the slowest server may take to start.
+          testTimeout: 240_000,
+          hookTimeout: 240_000
         }
       }
     ]

@@ -23,10 +23,8 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -34,14 +32,12 @@ import type { Options as CoordinatorOptions } from "../Coordinator.ts"
 import { Coordinator } from "../Coordinator.ts"
 import type { CoordinatorError } from "../CoordinatorError.ts"
 import type { Claim } from "../Group.ts"
-import * as Coordinators from "../internal/coordinator.ts"
 import { coordinatorConfig, optional } from "../internal/coordinatorConfig.ts"
 import type { MembershipLost } from "../Membership.ts"
-import * as Client from "./zookeeper/client.ts"
+import * as Engine from "./zookeeper/engine.ts"
 import * as Guard from "./zookeeper/guard.ts"
 import type { Acl as AclLine } from "./zookeeper/protocol.ts"
 import * as Settings from "./zookeeper/settings.ts"
-import * as Store from "./zookeeper/store.ts"
 
 /**
  * One line of an access control list: who may do what.
@@ -66,6 +62,8 @@ export type Acl = AclLine
  * - `prefix`: below which all nodes stand, and below the chroot. Default `/ensemble`. It is created when it is missing.
  * - `layout`: `ensemble` (default), or `reception` for programs in Go that use the library of that name: discovery and election
  *   share `<prefix>/<group>`, under persistent parents.
+ * - `curatorBasePath`: the base path of Apache Curator's service discovery. Kind `discovery` then stands there, in Curator's form:
+ *   programs on the JVM find these services and are found. Absent by default.
  * - `credentials`: of the scheme `digest`.
  * - `acl`: of everything that is created: `open` to everybody, `creator` for those with the same credentials, or a list. Default
  *   `creator` with credentials and `open` without.
@@ -243,36 +241,11 @@ export const guarded = Effect.fn("ZooKeeper.guarded")(function* (claim: Claim, o
 export const layer = (options: Options = {}): Layer.Layer<Coordinator | Transactions, CoordinatorError> =>
   Layer.effectContext(
     Effect.gen(function* () {
-      const { acl, chroot, credentials, endpoints, label, layout, prefix, transport } = yield* Settings.read(options)
-      const clock = yield* Clock.clockWith(Effect.succeed)
-      const made = yield* Deferred.make<Guarding>()
-      const coordinator = yield* Coordinators.make(
-        Store.facts(label),
-        Effect.fnUntraced(function* ({ requestMillis }) {
-          const settings = { endpoint: label, prefix, layout, acl, endpoints, requestMillis }
-          const store = yield* Store.make(
-            ({ ttlMillis: timeoutMillis, ...rest }) => Client.make({ ...rest, timeoutMillis, credentials, transport }),
-            settings
-          )
-          yield* Deferred.succeed(made, { store, settings: { ...settings, chroot } })
-          return store
-        }),
-        options
-      )
-      const { settings, store } = yield* Deferred.await(made)
-      return Context.make(Coordinator, coordinator).pipe(
-        Context.add(Transactions, {
-          guarded: (claim, operations) =>
-            Effect.provideService(Guard.run(store.clients, settings, claim, operations), Clock.Clock, clock)
-        })
-      )
+      const { endpoints, ...settings } = yield* Settings.read(options)
+      const { coordinator, guarded } = yield* Engine.make(settings, { endpoints }, options)
+      return Context.make(Coordinator, coordinator).pipe(Context.add(Transactions, { guarded }))
     })
   )
-
-interface Guarding {
-  readonly store: Store.ZooKeeperStore
-  readonly settings: Guard.Settings
-}
 
 /**
  * The settings as read from the configuration, by default from environment variables that begin with the prefix.
@@ -280,8 +253,8 @@ interface Guarding {
  * **Details**
  *
  * With the prefix `ZOOKEEPER`: `ZOOKEEPER_ENDPOINTS` (`host:port,host:port/chroot`), `ZOOKEEPER_PREFIX`, `ZOOKEEPER_LAYOUT` (`ensemble` or
- * `reception`), `ZOOKEEPER_USERNAME`, `ZOOKEEPER_PASSWORD`, `ZOOKEEPER_ACL` (`open` or `creator`), `ZOOKEEPER_TLS` (`true` for TLS without
- * any of the following), `ZOOKEEPER_TLS_CA`, `ZOOKEEPER_TLS_CERTIFICATE`, `ZOOKEEPER_TLS_KEY` (PEM texts), `ZOOKEEPER_NODE`, `ZOOKEEPER_TTL`,
+ * `reception`), `ZOOKEEPER_CURATOR_BASE_PATH`, `ZOOKEEPER_USERNAME`, `ZOOKEEPER_PASSWORD`, `ZOOKEEPER_ACL` (`open` or `creator`),
+ * `ZOOKEEPER_TLS` (`true` for TLS without any of the following), `ZOOKEEPER_TLS_CA`, `ZOOKEEPER_TLS_CERTIFICATE`, `ZOOKEEPER_TLS_KEY` (PEM texts), `ZOOKEEPER_NODE`, `ZOOKEEPER_TTL`,
  * `ZOOKEEPER_REQUEST_TIMEOUT`, `ZOOKEEPER_CONNECT` (`wait` or `background`), `ZOOKEEPER_CONNECT_TIMEOUT`. All may be left out.
  *
  * **Example** (Settings from the environment)
@@ -305,6 +278,7 @@ export const config = (prefix: string): Config.Config<Options> =>
       endpoints: optional(Config.String("ENDPOINTS")),
       prefix: optional(Config.String("PREFIX")),
       layout: optional(Config.Literals(["ensemble", "reception"], "LAYOUT")),
+      curatorBasePath: optional(Config.String("CURATOR_BASE_PATH")),
       acl: optional(Config.Literals(["open", "creator"], "ACL")),
       username: optional(Config.String("USERNAME")),
       password: optional(Config.Redacted("PASSWORD")),
@@ -318,6 +292,7 @@ export const config = (prefix: string): Config.Config<Options> =>
       ca,
       certificate,
       coordinator,
+      curatorBasePath,
       endpoints,
       key,
       layout,
@@ -330,6 +305,7 @@ export const config = (prefix: string): Config.Config<Options> =>
       endpoints,
       prefix: below,
       layout,
+      curatorBasePath,
       acl,
       credentials:
         username === undefined && password === undefined

@@ -3,6 +3,7 @@ import { Data, Effect } from "effect"
 import { mkdirSync, writeFileSync } from "node:fs"
 import * as http from "node:http"
 import { join } from "node:path"
+import * as Peers from "./peers.ts"
 import * as Process from "./process.ts"
 import type { ServerError } from "./process.ts"
 import type { Distribution, ProvisionError } from "./provision.ts"
@@ -116,8 +117,24 @@ export interface Consul {
   readonly restore: (backup: Buffer) => Effect.Effect<void, NoAnswer>
 }
 
+export interface Cluster extends Consul {
+  /**
+   * Silence between a member's server and all others, both ways: no quorum reaches it, nor it any. Its clients still do, and gossip
+   * goes on, so that nobody takes it for dead.
+   */
+  readonly isolate: (member: Member) => Effect.Effect<void>
+  readonly heal: Effect.Effect<void>
+}
+
 const host = "127.0.0.1"
 const portsPerMember = 4
+
+/**
+ * Servers name one address for the others, at which their gossip and their own port are looked for. So each is advertised at an
+ * address of its own, where it listens for gossip and we for what servers say to each other, at the port at which it listens elsewhere.
+ */
+const advertisedOf = (member: number): string => `127.0.1.${member + 1}`
+
 const electedWithin: Duration.Input = "30 seconds"
 
 const launch = Effect.fnUntraced(function* (
@@ -128,9 +145,17 @@ const launch = Effect.fnUntraced(function* (
 ) {
   const members: Array<Member> = []
   const placeOf = (member: number) => ports.slice(member * portsPerMember, (member + 1) * portsPerMember)
-  const gossip = Array.from({ length: size }, (_, member) => `${host}:${placeOf(member)[1]}`)
+  // One alone has nobody to talk to.
+  const advertised = size === 1 ? () => host : advertisedOf
+  const indexes = Array.from({ length: size }, (_, member) => member)
+  const gossip = indexes.map((member) => `${advertised(member)}:${placeOf(member)[1]}`)
+  const peers = yield* Peers.make(
+    size === 1 ? [] : indexes.map((member) => placeOf(member)[3] ?? 0),
+    (member) => members[member]?.pid() ?? 0,
+    advertised
+  )
   const { masterToken, sessionTtlMin = "1s", settings } = options
-  for (let member = 0; member < size; member++) {
+  for (const member of indexes) {
     const [port = 0, lan, wan, rpc] = placeOf(member)
     const url = `http://${host}:${port}`
     const asked = ask(url, masterToken)
@@ -148,7 +173,9 @@ const launch = Effect.fnUntraced(function* (
           data_dir: join(folder, "data"),
           bind_addr: host,
           client_addr: host,
-          advertise_addr: host,
+          advertise_addr: advertised(member),
+          serf_lan: advertised(member),
+          serf_wan: advertised(member),
           retry_join: size > 1 ? gossip : [],
           retry_interval: "1s",
           ports: { http: port, dns: -1, grpc: -1, https: -1, serf_lan: lan, serf_wan: wan, server: rpc },
@@ -176,12 +203,14 @@ const launch = Effect.fnUntraced(function* (
     members.push({ ...process, host, port, url, ask: asked })
   }
   yield* Effect.forEach(members, (member) => member.start, { concurrency: "unbounded", discard: true })
-  return members
+  return { members, peers }
 })
 
 const make = Effect.fnUntraced(function* (size: number, options: Options) {
   const program = yield* programsOf(distribution)
-  const members = yield* Process.onFreePorts(portsPerMember * size, (ports) => launch(size, options, program, ports))
+  const { members, peers } = yield* Process.onFreePorts(portsPerMember * size, (ports) =>
+    launch(size, options, program, ports)
+  )
   const [first, ...others] = members
   if (first === undefined) return yield* Effect.die(new Error("a cluster has at least one member"))
 
@@ -190,7 +219,7 @@ const make = Effect.fnUntraced(function* (size: number, options: Options) {
     const stats = (JSON.parse(text) as { readonly Stats?: { readonly consul?: { readonly leader?: string } } }).Stats
     return stats?.consul?.leader === "true"
   })
-  const consul: Consul = {
+  const consul: Cluster = {
     members: [first, ...others],
     leader: until(
       Effect.gen(function* () {
@@ -203,7 +232,9 @@ const make = Effect.fnUntraced(function* (size: number, options: Options) {
     ),
     ask: first.ask,
     backup: Effect.map(demand(first.ask)("GET", "/snapshot"), ({ bytes }) => bytes),
-    restore: (backup) => Effect.asVoid(demand(first.ask)("PUT", "/snapshot", backup))
+    restore: (backup) => Effect.asVoid(demand(first.ask)("PUT", "/snapshot", backup)),
+    isolate: (member) => Effect.sync(() => peers.linksOf(members.indexOf(member)).forEach((link) => link.blackhole())),
+    heal: Effect.sync(() => peers.links.forEach((link) => link.heal()))
   }
   return consul
 })
@@ -213,6 +244,6 @@ type StartError = ServerError | ProvisionError
 /** A private server. */
 export const single = (options: Options = {}): Effect.Effect<Consul, StartError, Scope.Scope> => make(1, options)
 
-/** A private cluster. */
-export const cluster = (size: number, options: Options = {}): Effect.Effect<Consul, StartError, Scope.Scope> =>
+/** A private cluster, whose servers talk to each other through a network of the test's. */
+export const cluster = (size: number, options: Options = {}): Effect.Effect<Cluster, StartError, Scope.Scope> =>
   make(size, options)

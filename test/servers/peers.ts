@@ -23,8 +23,15 @@ export interface Peers {
   readonly links: ReadonlyArray<Link>
 }
 
-/** `ports` are those that the members listen on, `pidOf` tells which process a member is now. */
-export const make = Effect.fnUntraced(function* (ports: ReadonlyArray<number>, pidOf: (member: number) => number) {
+/**
+ * `ports` are those that the members listen on, `pidOf` tells which process a member is now. The others reach a member at a
+ * free port, or at `hostOf` and the member's own port where servers know no other.
+ */
+export const make = Effect.fnUntraced(function* (
+  ports: ReadonlyArray<number>,
+  pidOf: (member: number) => number,
+  hostOf?: (member: number) => string
+) {
   const members = ports.map((_, index) => index)
   // The last row is for an origin that is gone before it is found.
   const unknown = ports.length
@@ -47,9 +54,10 @@ export const make = Effect.fnUntraced(function* (ports: ReadonlyArray<number>, p
     Effect.fnUntraced(function* (to) {
       const { port } = yield* Listener.make(
         (socket) => link(originOf(socket), to).accept(socket),
-        () => matrix.forEach((row) => row[to]?.close())
+        () => matrix.forEach((row) => row[to]?.close()),
+        hostOf === undefined ? undefined : { host: hostOf(to), port: ports[to] ?? 0 }
       )
-      return `http://${host}:${port}`
+      return `http://${hostOf?.(to) ?? host}:${port}`
     })
   )
 

@@ -63,8 +63,8 @@ export interface Process {
   readonly resume: Effect.Effect<void>
 }
 
-/** The slowest server of all takes a few seconds on an idle machine; two cores may be busy with something else. */
-const readyWithin: Duration.Input = "60 seconds"
+/** The slowest server of all takes four seconds on an idle machine, and was seen to take forty on a very busy one. */
+const readyWithin: Duration.Input = "120 seconds"
 
 /** A server that hands over its work before it ends may wait for others that are gone. */
 const stopWithin: Duration.Input = "5 seconds"

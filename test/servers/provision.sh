@@ -19,11 +19,17 @@ flock -w 600 9 || { echo "another process holds $target.lock for ten minutes" >&
 
 work=$target.unpacking
 rm -rf "$work" # of one that was killed
-mkdir -p "$work"/{lists/partial,cache/archives/partial,sources,debs,root}
+mkdir -p "$work"/{debs,root}
 trap 'rm -rf "$work"' EXIT
 
+# The lists of a suite are downloaded and read once for all of its packages; later they are only asked whether they are new.
+lists=$(dirname "$target")/$suite.lists
+mkdir -p "$lists"/{lists/partial,cache/archives/partial,sources}
+exec 8>"$lists.lock"
+flock -w 600 8 || { echo "another process holds $lists.lock for ten minutes" >&2; exit 1; }
+
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-indexes=$(apt-get update --print-uris -o Dir::State::lists="$work/lists")
+indexes=$(apt-get update --print-uris -o Dir::State::lists="$work")
 mirror=$(sed -n "s|^'\(.*\)/dists/$codename/InRelease' .*|\1|p" <<<"$indexes")
 [[ -n $mirror ]] || mirror=$(sed -n "s|^'\(.*\)/dists/[a-z]*/InRelease' .*|\1|p" <<<"$indexes")
 mirror=${mirror%%$'\n'*}
@@ -35,20 +41,28 @@ done
 [[ $keyring != none ]] || { echo "the package debian-archive-keyring is missing" >&2; exit 1; }
 
 printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$mirror" "$suite" "$keyring" \
-  >"$work/sources/suite.sources"
+  >"$lists/sources/suite.sources"
 
 apt() {
-  apt-get -qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$work/sources" \
-    -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null -o Dir::State::lists="$work/lists" \
-    -o Dir::Cache="$work/cache" -o APT::Sandbox::User="$(id -un)" -o APT::Update::Error-Mode=any \
+  apt-get -qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$lists/sources" \
+    -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null -o Dir::State::lists="$lists/lists" \
+    -o Dir::Cache="$lists/cache" -o APT::Sandbox::User="$(id -un)" -o APT::Update::Error-Mode=any \
     -o Acquire::Languages=none -o Acquire::Retries=3 "$@" >&2
 }
 apt update
 (cd "$work/debs" && apt download "$@")
+exec 8>&-
 for deb in "$work"/debs/*.deb; do dpkg-deb -x "$deb" "$work/root"; done
 
+# A link from the root of the file system means what was unpacked, where that is there (the configuration of Java is).
+while IFS= read -r link; do
+  to=$work/root$(readlink "$link")
+  [[ ! -e $to ]] || ln -sfnr "$to" "$link"
+done < <(find "$work/root" -type l -lname '/*')
+
 # Whole, and cut here: a program whose reader has left dies of it, and the script with it.
-version=$("$work/root/$program" --version 2>&1)
+libraries=$(printf '%s:' "$work"/root/{usr/,}lib/*-linux-gnu)
+version=$(LD_LIBRARY_PATH=${libraries%:} "$work/root/$program" --version)
 version=${version%%$'\n'*}
 [[ $version =~ $accepted ]] || { echo "$program of $suite says \"$version\", which is not wanted" >&2; exit 1; }
 mv -T "$work/root" "$target"

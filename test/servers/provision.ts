@@ -1,12 +1,12 @@
 import { Config, Data, Effect, Option } from "effect"
 import { createHash } from "node:crypto"
-import { existsSync } from "node:fs"
+import { existsSync, globSync } from "node:fs"
 import { dirname, join } from "node:path"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
 import { run } from "./run.ts"
 
-/** Where a server's programs come from. */
+/** Where a server's programs come from, or those that a server needs. */
 export interface Distribution {
   readonly name: string
   /** The environment variable that names the program of an installation to be used instead. */
@@ -32,10 +32,16 @@ export class ProvisionError extends Data.TaggedError("ProvisionError")<{
   override get message() {
     const { name, running, variable, wanted } = this.distribution
     const talk = `Tests that only talk to a server also take a running one: see docker-compose.yml, and set ${running}.`
-    return `There is no server "${name}" to test with: ${this.reason}
+    return `There is no "${name}" to test with: ${this.reason}
 On a Debian machine with network it is unpacked into .cache/servers. Elsewhere, install ${wanted} and set
 ${variable} to the path of its program.${running === undefined ? "" : ` ${talk}`}`
   }
+}
+
+/** Programs, and what they need to have in their environment. */
+export interface Installation {
+  readonly folder: string
+  readonly env: Readonly<Record<string, string>>
 }
 
 const cache = fileURLToPath(new URL("../../.cache/servers", import.meta.url))
@@ -56,7 +62,8 @@ const named = Effect.fnUntraced(function* (distribution: Distribution, program: 
   const refuse = (reason: string) => new ProvisionError({ distribution, reason: `${variable}=${program}: ${reason}` })
   const version = yield* Effect.mapError(versionOf(program), (error) => refuse(error.message))
   if (!accepted.test(version)) return yield* refuse(`it says "${version}", wanted is ${wanted}.`)
-  return dirname(program)
+  const installation: Installation = { folder: dirname(program), env: {} }
+  return installation
 })
 
 const onPath = Effect.fnUntraced(
@@ -64,7 +71,8 @@ const onPath = Effect.fnUntraced(
     const name = program.slice(program.lastIndexOf("/") + 1)
     const folder = (process.env["PATH"] ?? "").split(":").find((folder) => existsSync(join(folder, name)))
     if (!fromPath || folder === undefined) return undefined
-    return accepted.test(yield* versionOf(join(folder, name))) ? folder : undefined
+    const installation: Installation = { folder, env: {} }
+    return accepted.test(yield* versionOf(join(folder, name))) ? installation : undefined
   },
   Effect.orElseSucceed(() => undefined)
 )
@@ -84,15 +92,24 @@ const unpacked = Effect.fnUntraced(function* (distribution: Distribution) {
       process.stderr.write(`[servers] ${version.trim()} of Debian ${suite} unpacked in ${seconds} s\n`)
     }
   }
-  return join(target, dirname(program))
+  const libraries = globSync("{usr/,}lib/*-linux-gnu", { cwd: target }).map((folder) => join(target, folder))
+  const installation: Installation = {
+    folder: join(target, dirname(program)),
+    env: libraries.length === 0 ? {} : { LD_LIBRARY_PATH: libraries.join(":") }
+  }
+  return installation
 })
 
-/** The folder of a server's programs, unpacked first where that has not been done yet. */
-export const programsOf = Effect.fnUntraced(function* (distribution: Distribution) {
+/** A server's programs, unpacked first where that has not been done yet. */
+export const installationOf = Effect.fnUntraced(function* (distribution: Distribution) {
   const given = yield* Config.String(distribution.variable).pipe(Config.option, Effect.orDie)
   if (Option.isSome(given)) return yield* named(distribution, given.value)
   return (yield* onPath(distribution)) ?? (yield* unpacked(distribution))
 })
+
+/** Their folder, where nothing but them is unpacked. */
+export const programsOf = (distribution: Distribution) =>
+  Effect.map(installationOf(distribution), ({ folder }) => folder)
 
 /**
  * Sees to it that a server can be had, before any test needs it. Where a running one is named, tests that need one of
@@ -100,5 +117,5 @@ export const programsOf = Effect.fnUntraced(function* (distribution: Distributio
  */
 export const provide = Effect.fnUntraced(function* (distribution: Distribution) {
   const running = distribution.running === undefined ? undefined : process.env[distribution.running]
-  if (running === undefined) yield* programsOf(distribution)
+  if (running === undefined) yield* installationOf(distribution)
 })

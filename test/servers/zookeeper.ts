@@ -1,28 +1,30 @@
 import type { Duration, Scope } from "effect"
-import { Config, Data, Effect, Option } from "effect"
+import { Config, Effect, Option } from "effect"
 import { createHash } from "node:crypto"
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs"
-import { connect } from "node:net"
 import { join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
+import { ask, NoAnswer } from "./ask.ts"
+import { javaProgram } from "./java.ts"
+import * as Maven from "./maven.ts"
 import * as Peers from "./peers.ts"
 import * as Process from "./process.ts"
 import type { ServerError } from "./process.ts"
+import type { ProvisionError } from "./provision.ts"
 import type { RunError } from "./run.ts"
 import { run } from "./run.ts"
 import { until } from "./until.ts"
 
+export { NoAnswer } from "./ask.ts"
 export { ServerError } from "./process.ts"
 
-/** A server did not say what it was asked for, or not in time. */
-export class NoAnswer extends Data.TaggedError("NoAnswer")<{ readonly reason: string }> {
-  override get message() {
-    return this.reason
-  }
-}
+/**
+ * 3.5 knows no watches but those that tell of one change. 3.8.0 has no kinds of their own for the removal of persistent watches and
+ * tells no transaction with an event.
+ */
+export type Version = "3.5" | DebianVersion
 
-/** 3.8.0 has no kinds of their own for the removal of persistent watches and tells no transaction with an event. */
-export type Version = "3.8" | "3.9"
+type DebianVersion = "3.8" | "3.9"
 
 interface Distribution {
   readonly variable: string
@@ -30,7 +32,7 @@ interface Distribution {
   readonly accepted: string
 }
 
-const distributions: Readonly<Record<Version, Distribution>> = {
+const distributions: Readonly<Record<DebianVersion, Distribution>> = {
   "3.8": { variable: "ENSEMBLE_ZOOKEEPER_38_JARS", suite: "bookworm", accepted: "^ZooKeeper 3[.]8[.]" },
   "3.9": { variable: "ENSEMBLE_ZOOKEEPER_39_JARS", suite: "trixie", accepted: "^ZooKeeper 3[.]9[.]" }
 }
@@ -59,8 +61,8 @@ const unwanted =
 
 const file = (name: string): string => fileURLToPath(new URL(`./${name}`, import.meta.url))
 
-/** The folder of the jars, unpacked first where that has not been done yet. Java itself must be on the `PATH`. */
-const jarsOf = Effect.fnUntraced(function* (version: Version) {
+/** The folder of the jars, unpacked first where that has not been done yet. */
+const jarsOf = Effect.fnUntraced(function* (version: DebianVersion) {
   const { accepted, suite, variable } = distributions[version]
   const given = yield* Config.String(variable).pipe(Config.option, Effect.orDie)
   if (Option.isSome(given)) return given.value
@@ -77,11 +79,24 @@ const jarsOf = Effect.fnUntraced(function* (version: Version) {
   return join(target, "usr/share/java")
 })
 
-const classpathOf = (folder: string): string =>
-  readdirSync(folder)
+/** Of no Debian that is still there. */
+const oldest: Maven.Artifacts = { name: "zookeeper-3.5", files: ["zookeeper.pom.xml"] }
+
+/** Its jars, fetched first where that has not been done yet. */
+const classpathOf = Effect.fnUntraced(function* (version: Version) {
+  if (version === "3.5") return Maven.classpathOf(yield* Maven.folderFor(oldest))
+  const folder = yield* jarsOf(version)
+  return readdirSync(folder)
     .filter((name) => name.endsWith(".jar") && !unwanted.test(name))
     .map((name) => join(folder, name))
     .join(":")
+})
+
+/** Sees to it that servers of all versions can be had, before any test needs one. */
+export const provide: Effect.Effect<void, RunError | ProvisionError | Maven.MavenError> = Effect.all(
+  [javaProgram, classpathOf("3.5"), classpathOf("3.8"), classpathOf("3.9")],
+  { concurrency: "unbounded", discard: true }
+)
 
 export interface Options {
   /** Default 3.9. */
@@ -129,25 +144,7 @@ export interface Cluster extends ZooKeeper {
 }
 
 const host = "127.0.0.1"
-const answerWithin: Duration.Input = "1 second"
 const electedWithin: Duration.Input = "20 seconds"
-
-const ask = (port: number, word: string): Effect.Effect<string, NoAnswer> =>
-  Effect.callback<string, NoAnswer>((resume) => {
-    let text = ""
-    const socket = connect(port, host, () => socket.write(word))
-    socket.on("data", (bytes) => {
-      text += String(bytes)
-    })
-    socket.on("error", ({ message }) => resume(Effect.fail(new NoAnswer({ reason: message }))))
-    socket.on("close", () => resume(Effect.succeed(text)))
-    return Effect.sync(() => socket.destroy())
-  }).pipe(
-    Effect.timeoutOrElse({
-      duration: answerWithin,
-      orElse: () => Effect.fail(new NoAnswer({ reason: `no answer to ${word}` }))
-    })
-  )
 
 const logging = `<configuration><appender name="C" class="ch.qos.logback.core.ConsoleAppender"><encoder>
 <pattern>%d %p %c{1} %m%n</pattern></encoder></appender><root level="WARN"><appender-ref ref="C"/></root></configuration>`
@@ -190,7 +187,12 @@ const configure = (folder: string, options: Options, id: number, port: number, s
   writeFileSync(join(folder, "zoo.cfg"), `${lines.join("\n")}\n`)
 }
 
-const launch = Effect.fnUntraced(function* (options: Options, classpath: string, ports: ReadonlyArray<number>) {
+const launch = Effect.fnUntraced(function* (
+  options: Options,
+  java: string,
+  classpath: string,
+  ports: ReadonlyArray<number>
+) {
   const size = ports.length / 4
   const portOf = (member: number, which: number): number => ports[which * size + member] ?? 0
   const indexes = Array.from({ length: size }, (_, index) => index)
@@ -214,7 +216,7 @@ const launch = Effect.fnUntraced(function* (options: Options, classpath: string,
       command: (folder) => {
         configure(folder, options, index + 1, port, securePort, size > 1 ? servers.join("\n") : "")
         return {
-          program: "java",
+          program: java,
           args: [
             "-Xmx256m",
             "-XX:+UseSerialGC",
@@ -241,8 +243,9 @@ const launch = Effect.fnUntraced(function* (options: Options, classpath: string,
 })
 
 const make = Effect.fnUntraced(function* (size: number, options: Options) {
-  const classpath = classpathOf(yield* jarsOf(options.version ?? "3.9"))
-  const { links, members } = yield* Process.onFreePorts(4 * size, (ports) => launch(options, classpath, ports))
+  const java = yield* javaProgram
+  const classpath = yield* classpathOf(options.version ?? "3.9")
+  const { links, members } = yield* Process.onFreePorts(4 * size, (ports) => launch(options, java, classpath, ports))
   const [first, ...others] = members
   if (first === undefined) return yield* Effect.die(new Error("a cluster has at least one member"))
   const withMode = (mode: RegExp) =>
@@ -292,7 +295,7 @@ const make = Effect.fnUntraced(function* (size: number, options: Options) {
   return cluster
 })
 
-type StartError = ServerError | RunError
+type StartError = ServerError | RunError | ProvisionError | Maven.MavenError
 
 /** A private server. */
 export const single = (options: Options = {}): Effect.Effect<ZooKeeper, StartError, Scope.Scope> => make(1, options)

@@ -110,6 +110,9 @@ const defaultSilence = 0.25
 
 const defaultCloseMillis = 1000
 
+/** How long a server that has left the ensemble may take to answer what it was asked. It may be gone already, and time matters. */
+const partingMillis = 500
+
 /** The pause after all servers have failed in turn: doubled each round up to the limit, which is also how long a
  *  connection must hold to count as a success. */
 const firstPauseMillis = 50
@@ -119,6 +122,7 @@ const isPath = (path: string): boolean => path.startsWith("/") && (path.length =
 
 /** Opens a session. Succeeds at once: the client attaches, and stays attached, in the background of the scope. */
 export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Client, never, Scope.Scope> {
+  const scope = yield* Effect.scope
   const chroot = options.chroot ?? ""
   const states = yield* Cell.make<Session.State>(Session.initial)
   const changed = Notifier.make()
@@ -126,7 +130,13 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   const credentials = [...(options.credentials ?? [])]
   let rotation = yield* Endpoints.rotation(options.endpoints)
   let connection: Connection.Connection | undefined
+  /** A connection that is asked nothing more, and still answers. */
+  let leaving: Connection.Connection | undefined
+  /** Requests of this connection that have no answer yet, or were never sent. */
+  let unanswered = 0
   let lastZxid = options.lastZxid ?? 0n
+  /** Attempts in a row that came to nothing, or to a connection that did not last. */
+  let failures = 0
 
   const step = (event: Session.Event): void => {
     const before = states.value
@@ -139,7 +149,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   }
 
   const newestZxid = (): bigint => {
-    const seen = connection?.lastZxid() ?? 0n
+    const seen = (connection ?? leaving)?.lastZxid() ?? 0n
     if (seen > lastZxid) lastZxid = seen
     return lastZxid
   }
@@ -174,6 +184,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
 
   const attach = (to: Connection.Connection): void => {
     connection = to
+    unanswered = 0
     for (const one of credentials) giveCredentials(to, one)
     setWatches(to)
     // Before the state: who waits for that goes on within the step, and may begin to watch.
@@ -183,6 +194,8 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
 
   const detach = (end: End): void => {
     newestZxid()
+    leaving = undefined
+    if (connection === undefined) return
     connection = undefined
     registry.tellConnection({ _tag: "Interrupted" })
     step({ _tag: "Ended", end })
@@ -194,10 +207,19 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
       .request(P.closeSession)
       .pipe(Effect.timeout(options.closeMillis ?? defaultCloseMillis), Effect.ignore, Effect.andThen(endOf(last)))
 
-  const leaveUnlessListed = (): void => {
-    if (connection === undefined || rotation.has(connection.endpoint)) return
-    connection.endUnsafe({ _tag: "Dropped", detail: "the ensemble has moved" })
-  }
+  /** Leaves a server that is no longer in the ensemble, but not before it has answered: a move puts no outcome in doubt. */
+  const leaveUnlessListed = Effect.suspend(() => {
+    const last = connection
+    if (last === undefined || rotation.has(last.endpoint)) return Effect.void
+    const moved: End = { _tag: "Dropped", detail: "the ensemble has moved" }
+    const asked = unanswered > 0
+    detach(moved)
+    leaving = last
+    const end = Effect.sync(() => last.endUnsafe(moved))
+    // Answers come in the order of the requests, so this one is the last.
+    const answers = last.request(P.sync("/")).pipe(Effect.timeout(partingMillis), Effect.ignore)
+    return asked ? Effect.andThen(answers, end) : end
+  })
 
   const connectMillis = (): number => {
     const { value } = states
@@ -243,7 +265,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
     if (states.value._tag === "Over") return yield* giveBack(opened.success)
     opening = false
     attach(opened.success)
-    leaveUnlessListed()
+    yield* leaveUnlessListed
     if (options.ping !== undefined) {
       const interval = opened.success.handshake.timeoutMillis * options.ping
       const ping = Effect.sync(() => opened.success.sendUnsafe(P.Xid.ping, P.ping))
@@ -253,14 +275,18 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   }).pipe(Effect.scoped)
 
   const live = Effect.gen(function* () {
-    let failures = 0
     while (states.value._tag !== "Over") {
       const [held] = yield* Effect.timed(stay)
       failures = Duration.toMillis(held) >= longestPauseMillis ? 0 : failures + 1
       const round = Math.floor(failures / rotation.size())
       if (round === 0) continue
       const pause = Math.min(longestPauseMillis, firstPauseMillis * 2 ** Math.min(round - 1, 10))
-      yield* Effect.sleep(pause * (yield* Random.nextBetween(0.8, 1.2)))
+      const over = Effect.sleep(pause * (yield* Random.nextBetween(0.8, 1.2)))
+      const servers = rotation
+      yield* Effect.raceFirst(
+        over,
+        changed.until(() => rotation !== servers)
+      )
     }
   })
 
@@ -271,7 +297,13 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   const request = <A>(operation: P.Operation<A>, onAnswer?: (code: number) => void): Effect.Effect<A, RequestError> =>
     Effect.suspend((): Effect.Effect<A, RequestError> => {
       if (!isPath(operation.path)) return notPath(operation)
-      if (connection !== undefined) return connection.request(operation, onAnswer)
+      if (connection !== undefined) {
+        unanswered++
+        return connection.request(operation, (code) => {
+          unanswered--
+          onAnswer?.(code)
+        })
+      }
       const { value } = states
       if (value._tag === "Over") return Effect.fail(value.reason)
       const detail = value._tag === "Connecting" && value.problem !== undefined ? `: ${value.problem}` : ""
@@ -296,7 +328,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   }
 
   const close = Effect.suspend(() => {
-    const last = connection
+    const last = connection ?? leaving
     // Over before the servers are told: what is asked for from now on would be carried out after the end, or never.
     connection = undefined
     step({ _tag: "Closed" })
@@ -358,9 +390,12 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
         if (connection !== undefined) giveCredentials(connection, one)
       }),
     setEndpoints: (endpoints) =>
-      Effect.map(Endpoints.rotation(endpoints), (next) => {
+      Effect.flatMap(Endpoints.rotation(endpoints), (next) => {
         rotation = next
-        leaveUnlessListed()
+        // What the former servers did is no reason to let these wait.
+        failures = 0
+        changed.wakeUnsafe()
+        return Effect.asVoid(Effect.forkIn(leaveUnlessListed, scope, { startImmediately: true }))
       }),
     close
   }

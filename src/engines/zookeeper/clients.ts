@@ -19,6 +19,7 @@ import { sessionName } from "./nodes.ts"
 import type { Listed } from "./lists.ts"
 import type { Stray } from "./strays.ts"
 import type { Endpoint } from "./transport.ts"
+import { show } from "./transport.ts"
 
 export type Endpoints = NonEmptyReadonlyArray<Endpoint>
 
@@ -33,8 +34,11 @@ export type Connect = (options: {
 export interface Settings {
   readonly endpoint: string
   readonly prefix: string
-  readonly endpoints: Endpoints
+  /** The servers at first; `undefined` where {@link Clients.moveTo} is to name them. No session is opened before. */
+  readonly endpoints: Endpoints | undefined
   readonly requestMillis: number
+  /** What else is asked before a session is used. */
+  readonly greet?: ((client: Client) => Effect.Effect<void, RequestError>) | undefined
 }
 
 /** A session, its client, and the node names that this process has learnt while it lasted. */
@@ -86,6 +90,8 @@ export const make = Effect.fnUntraced(function* (
   const rewinds = yield* PubSub.unbounded<void>()
   const changed = Notifier.make()
   const open = new Map<string, { readonly current: Current; readonly scope: Scope.Closeable }>()
+  /** Every client there is, also those whose session is not open yet: a move reaches them all. */
+  const clients = new Set<Client>()
   let { endpoints } = settings
   let current: Current | undefined
   let highest = 0n
@@ -137,9 +143,26 @@ export const make = Effect.fnUntraced(function* (
     return attempt
   }
 
+  const unreachable = (detail: string) =>
+    new CoordinatorError({ engine, operation: "Session.open", endpoint, reason: new Unreachable({ detail }) })
+
+  const connectClient = Effect.fnUntraced(function* (options: Omit<Parameters<Connect>[0], "endpoints">) {
+    const at = endpoints
+    if (at === undefined) return yield* unreachable("No server has been named yet")
+    const client = yield* connect({ ...options, endpoints: at })
+    yield* Effect.acquireRelease(
+      Effect.sync(() => clients.add(client)),
+      () => Effect.sync(() => clients.delete(client))
+    )
+    // The ensemble may have moved while the client was made, and nobody has told this one.
+    if (endpoints !== undefined && endpoints !== at) yield* client.setEndpoints(endpoints)
+    return client
+  })
+
   const refusedByAll = (client: Client): boolean => {
     const state = client.state()
-    return state._tag === "Connecting" && state.refusedBy.length >= endpoints.length
+    // What servers said that have left the ensemble since is no longer asked.
+    return state._tag === "Connecting" && endpoints?.every((server) => state.refusedBy.includes(show(server))) === true
   }
 
   /**
@@ -149,7 +172,7 @@ export const make = Effect.fnUntraced(function* (
   const isRewound = Effect.gen(function* () {
     const seen = newest()
     const since = epoch
-    const client = yield* connect({ endpoints, ttlMillis: requestMillis, lastZxid: 0n, onFailed: () => {} })
+    const client = yield* connectClient({ ttlMillis: requestMillis, lastZxid: 0n, onFailed: () => {} })
     yield* client.attached
     const { zxid } = yield* client.sync(prefix)
     if (zxid >= seen || since !== epoch) return since !== epoch
@@ -180,8 +203,7 @@ export const make = Effect.fnUntraced(function* (
     let strangers = 0
     let stranger: ProtocolError | undefined
     const noticed = Notifier.make()
-    const client = yield* connect({
-      endpoints,
+    const client = yield* connectClient({
       ttlMillis,
       lastZxid: newest(),
       onFailed: (failure) => {
@@ -191,11 +213,12 @@ export const make = Effect.fnUntraced(function* (
       }
     })
     const foreign = Effect.flatMap(
-      noticed.until(() => strangers >= endpoints.length),
+      noticed.until(() => endpoints !== undefined && strangers >= endpoints.length),
       () => (stranger === undefined ? Effect.never : Effect.fail(at(stranger)))
     )
     const greeting = Effect.gen(function* () {
       const { identity } = yield* client.attached
+      if (settings.greet !== undefined) yield* settings.greet(client)
       // The handshake is one server's word; this is the quorum's, and shows that the credentials were taken.
       yield* client.sync(prefix)
       if (!permitted) {
@@ -211,8 +234,6 @@ export const make = Effect.fnUntraced(function* (
       }),
       Effect.mapError((error) => (error._tag === "CoordinatorError" ? error : at(error)))
     )
-    const unreachable = (detail: string) =>
-      new CoordinatorError({ engine, operation: "Session.open", endpoint, reason: new Unreachable({ detail }) })
     const putBack = Effect.andThen(
       rewound(client),
       Effect.fail(unreachable("The store was put back to an earlier state"))
@@ -283,9 +304,7 @@ export const make = Effect.fnUntraced(function* (
     moveTo: (next) =>
       Effect.suspend(() => {
         endpoints = next
-        return Effect.forEach(Array.from(open.values()), (one) => one.current.client.setEndpoints(next), {
-          discard: true
-        })
+        return Effect.forEach(Array.from(clients), (client) => client.setEndpoints(next), { discard: true })
       })
   }
 })

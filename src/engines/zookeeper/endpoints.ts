@@ -17,6 +17,18 @@ export interface Ensemble {
 
 const server = /^(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\s[\]]+))(?::(\d{1,5}))?$/
 
+/** What is wrong with a chroot, if anything is. */
+export const chrootProblem = (chroot: string): string | undefined =>
+  chroot === "" || (/^(?:\/[^/]+)+$/.test(chroot) && !/\/\.{1,2}(?:\/|$)/.test(chroot))
+    ? undefined
+    : `The chroot "${chroot}" has an empty or relative part. Give a path like /services`
+
+/** Whether two lists name the same servers, in whatever order. */
+export const areSame = (a: ReadonlyArray<Endpoint>, b: ReadonlyArray<Endpoint>): boolean => {
+  const [left, right] = [a.map(show), b.map(show)]
+  return left.every((one) => right.includes(one)) && right.every((one) => left.includes(one))
+}
+
 /**
  * Reads `host[:port][,host[:port]…][/chroot]`, as ZooKeeper's own clients do (`ConnectStringParser`); an IPv6 address stands
  * in brackets. Fails with what is wrong.
@@ -25,6 +37,7 @@ export const parse = (connectionString: string): Result.Result<Ensemble, string>
   const slash = connectionString.indexOf("/")
   const hosts = slash < 0 ? connectionString : connectionString.slice(0, slash)
   const chroot = slash < 0 ? "" : connectionString.slice(slash).replace(/\/+$/, "")
+  const problem = chrootProblem(chroot)
   const read: Array<Endpoint> = []
   for (const text of hosts.split(",")) {
     const match = server.exec(text.trim())
@@ -35,9 +48,7 @@ export const parse = (connectionString: string): Result.Result<Ensemble, string>
     }
     read.push({ host, port })
   }
-  if (/\/(?:\.{0,2})(?:\/|$)/.test(chroot)) {
-    return Result.fail(`The chroot "${chroot}" has an empty or relative part. Give a path like /services`)
-  }
+  if (problem !== undefined) return Result.fail(problem)
   // Splitting a text gives one part at least, and each part has become a server.
   return Arr.isArrayNonEmpty(read) ? Result.succeed({ endpoints: read, chroot }) : Result.fail("No server is named")
 }

@@ -7,11 +7,11 @@ import * as Stream from "effect/Stream"
 import type { CoordinatorError } from "../../CoordinatorError.ts"
 import { resync, WatchBroken } from "../../internal/resync.ts"
 import type { Followed } from "../../internal/store.ts"
+import type { Abilities } from "./abilities.ts"
 import type { Clients } from "./clients.ts"
 import { failing } from "./failure.ts"
 import type { GroupNode } from "./nodes.ts"
 import { idOf, memberAmong, namesOf, nodeAt, nodesOf } from "./nodes.ts"
-import type { Abilities } from "./upstream.ts"
 import { endOf, watch } from "./upstream.ts"
 
 export interface Settings {
@@ -64,7 +64,7 @@ export const make = (
         return { entry: Option.fromNullishOr(node), revision: zxid }
       })
       const [, first] = yield* Effect.all([Effect.mapError(watching, failure), look], {
-        concurrency: abilities.recursive ? "unbounded" : 1
+        concurrency: abilities.recursive === false ? 1 : "unbounded"
       })
       if (hint !== undefined && Option.isNone(first.entry)) {
         return Stream.concat(Stream.make(first), Stream.fail(new WatchBroken({ why: "ended" })))

@@ -1,4 +1,5 @@
 /** One group of ZooKeeper's: its requests, its feed, and the following of single entries. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
@@ -7,23 +8,21 @@ import type { GroupName } from "../../Group.ts"
 import { label } from "../../Group.ts"
 import { resync } from "../../internal/resync.ts"
 import type { Creation, Feed, GroupStore, Holding, Snapshot, Update } from "../../internal/store.ts"
+import type { Abilities } from "./abilities.ts"
 import type { Client } from "./client.ts"
 import type { Clients, Current } from "./clients.ts"
 import type { NoNode, RequestError } from "./errors.ts"
 import { failing, isSessionOver } from "./failure.ts"
 import * as Follow from "./follow.ts"
 import * as Lists from "./lists.ts"
-import type { GroupNode, Layout, Node } from "./nodes.ts"
+import type { GroupNode, Node, Places } from "./nodes.ts"
 import { groupNode, memberAmong, membersOf, namesOf, nodeAt, nodesOf, protectedName } from "./nodes.ts"
 import type { Acl } from "./protocol.ts"
 import * as Turns from "./turns.ts"
-import type { Abilities } from "./upstream.ts"
 import * as Upstream from "./upstream.ts"
 
-export interface Settings {
+export interface Settings extends Places {
   readonly endpoint: string
-  readonly prefix: string
-  readonly layout: Layout
   readonly acl: ReadonlyArray<Acl>
   readonly requestMillis: number
 }
@@ -79,6 +78,10 @@ const find = (current: Current, group: GroupNode, id: string) =>
     return Option.fromNullishOr(node)
   })
 
+/** Whether a node is this holding. */
+const isHolding = (node: Node | undefined, { owner, token }: Holding): boolean =>
+  node !== undefined && node.token === token && node.owner === owner
+
 /** The path of the node that is this holding; nothing where there is none. */
 export const locate = (
   current: Current,
@@ -86,18 +89,25 @@ export const locate = (
   holding: Holding
 ): Effect.Effect<string | undefined, RequestError> =>
   Effect.gen(function* () {
+    const { client } = current
+    if (group.names === "id") {
+      // What ZooKeeper compares in a write is the version alone, which another program's node may have as well.
+      const [, { node }] = yield* Effect.all([client.sync(group.path), nodeAt(client, group, holding.id)], unbounded)
+      return isHolding(node, holding) ? `${group.path}/${holding.id}` : undefined
+    }
     const hint = hintOf(current, group, holding)
     if (hint !== undefined) return `${group.path}/${hint}`
-    const { names } = yield* linearNamesOf(current.client, group)
-    const nodes = yield* nodesOf(current.client, group, names, holding.id)
-    const node = nodes.find(({ owner, token }) => token === holding.token && owner === holding.owner)
+    const { names } = yield* linearNamesOf(client, group)
+    const node = (yield* nodesOf(client, group, names, holding.id)).find((one) => isHolding(one, holding))
     return node === undefined ? undefined : `${group.path}/${node.name}`
   })
 
 export const make = (clients: Clients, abilities: Abilities, settings: Settings, name: GroupName): GroupStore => {
-  const { acl, endpoint, layout, prefix, requestMillis } = settings
-  const group = groupNode(prefix, layout, name)
+  const { acl, endpoint, requestMillis } = settings
+  const group = groupNode(settings, name)
   const path = label(name)
+  /** Since when those are registered that were created here: a new value does not make it later. */
+  const registrations = new Map<string, number>()
 
   /** Everything at once. It is exact when nothing that was read is younger than the list of names. */
   const readAll = Effect.fnUntraced(function* (client: Client) {
@@ -166,17 +176,41 @@ export const make = (clients: Clients, abilities: Abilities, settings: Settings,
     return list
   }
 
-  /** Creates a node, and looks in the same go who else is there under the id. */
-  const createOnce = Effect.fnUntraced(function* (
+  /** Creates the node that has the id as its name, unless there is one. */
+  const createNamed = Effect.fnUntraced(function* (
     current: Current,
     id: string,
-    value: string
+    data: Uint8Array
+  ): Effect.fn.Return<Creation, RequestError> {
+    const { client } = current
+    for (let left = creations; ; left--) {
+      const created = yield* Effect.result(client.create(`${group.path}/${id}`, { mode: "ephemeral", data, acl }))
+      if (created._tag === "Success") {
+        const token = created.success.stat?.czxid ?? 0n
+        current.hints.set(`${group.path}/${id}`, { name: id, token, own: true })
+        return { _tag: "Created", token, version: 0n }
+      }
+      if (created.failure._tag !== "NodeExists") return yield* created.failure
+      const { node } = yield* nodeAt(client, group, id)
+      // It may have gone in between, but not several times in a row.
+      if (node === undefined && left > 0) continue
+      if (node === undefined) return yield* created.failure
+      remember(current, group, node)
+      return { _tag: "Occupied", entry: node }
+    }
+  })
+
+  /** Creates a node, and looks in the same go who else is there under the id. */
+  const createProtected = Effect.fnUntraced(function* (
+    current: Current,
+    id: string,
+    data: Uint8Array
   ): Effect.fn.Return<Creation, RequestError> {
     const { client, strays } = current
     const stray = { group, id, unique: protectedName(yield* guid, id) }
     strays.add(stray)
     const [created, listed] = yield* Effect.all(
-      [Effect.result(createNode(client, stray.unique, group.encode(value))), Effect.result(namesSince(current))],
+      [Effect.result(createNode(client, stray.unique, data)), Effect.result(namesSince(current))],
       unbounded
     )
     if (created._tag === "Failure") {
@@ -202,17 +236,24 @@ export const make = (clients: Clients, abilities: Abilities, settings: Settings,
     return { _tag: "Occupied", entry: holder }
   })
 
+  const createOnce = group.names === "id" ? createNamed : createProtected
+
   const create = (session: string, id: string, value: string): Effect.Effect<Creation, CoordinatorError> => {
-    const attempt = (current: Current, left: number): Effect.Effect<Creation, RequestError> =>
+    const attempt = (current: Current, data: Uint8Array, left: number): Effect.Effect<Creation, RequestError> =>
       current.id === session
-        ? Effect.catchTag(createOnce(current, id, value), "NoNode", (error: NoNode) =>
+        ? Effect.catchTag(createOnce(current, id, data), "NoNode", (error: NoNode) =>
             left === 0
               ? Effect.fail(error)
-              : Effect.andThen(makeNode(current.client, acl, group.path, group.mode), attempt(current, left - 1))
+              : Effect.andThen(makeNode(current.client, acl, group.path, group.mode), attempt(current, data, left - 1))
           )
         : Effect.succeed({ _tag: "SessionGone" })
     return clients
-      .write((current) => attempt(current, creations))
+      .write((current) =>
+        Effect.flatMap(Clock.currentTimeMillis, (registeredAt) => {
+          registrations.set(id, registeredAt)
+          return attempt(current, group.encode(value, { id, registeredAt }), creations)
+        })
+      )
       .pipe(
         Effect.catchIf(
           (error) => isSessionOver(error) && error._tag !== "AuthFailed",
@@ -253,7 +294,9 @@ export const make = (clients: Clients, abilities: Abilities, settings: Settings,
           Effect.gen(function* () {
             const at = yield* locate(current, group, holding)
             if (at === undefined) return { _tag: "Refused" } as const
-            const { stat } = yield* current.client.setData(at, group.encode(value), Number(holding.version))
+            const registeredAt = registrations.get(holding.id) ?? 0
+            const data = group.encode(value, { id: holding.id, registeredAt })
+            const { stat } = yield* current.client.setData(at, data, Number(holding.version))
             return { _tag: "Updated", version: BigInt(stat?.version ?? 0) } as const
           })
         )
@@ -261,7 +304,7 @@ export const make = (clients: Clients, abilities: Abilities, settings: Settings,
           Effect.catchTag(["NoNode", "BadVersion"], () => Effect.succeed<Update>({ _tag: "Refused" })),
           Effect.mapError(failing(endpoint, "Group.update", "write"))
         ),
-    // A node's name is never used again, so deleting it twice deletes nothing else.
+    // A protected name is never used again, so deleting it twice deletes nothing else.
     remove: (holding) =>
       clients.ask("Group.remove", "write", (current) =>
         Effect.gen(function* () {

@@ -10,7 +10,7 @@ import type { Clients } from "./clients.ts"
 import type { RequestError } from "./errors.ts"
 import { engine, failing } from "./failure.ts"
 import { locate } from "./groupStore.ts"
-import type { Layout } from "./nodes.ts"
+import type { Places } from "./nodes.ts"
 import { groupNode } from "./nodes.ts"
 import type { Acl, Write } from "./protocol.ts"
 import * as P from "./protocol.ts"
@@ -45,11 +45,9 @@ export class OperationRefused extends Schema.TaggedError<OperationRefused>(
   }
 }
 
-export interface Settings {
+export interface Settings extends Places {
   readonly endpoint: string
   readonly chroot: string
-  readonly prefix: string
-  readonly layout: Layout
   readonly acl: ReadonlyArray<Acl>
   readonly requestMillis: number
 }
@@ -77,10 +75,10 @@ export const run = Effect.fnUntraced(function* (
   claim: Claim,
   operations: ReadonlyArray<Operation>
 ): Effect.fn.Return<Committed, CoordinatorError | MembershipLost | OperationRefused> {
-  const { endpoint, layout, prefix, requestMillis } = settings
+  const { endpoint, requestMillis } = settings
   const operation = "ZooKeeper.guarded"
   const token = yield* claim.ensure
-  const group = groupNode(prefix, layout, claim.group)
+  const group = groupNode(settings, claim.group)
   const gone = () => new MembershipLost({ group: label(claim.group), id: claim.id, cause: "EntryGone" })
   const judge = (error: RequestError): CoordinatorError | MembershipLost | OperationRefused => {
     const index = "index" in error ? (error.index ?? -1) : -1

@@ -4,6 +4,7 @@ import type { GroupName } from "../../Group.ts"
 import type { Entry } from "../../internal/store.ts"
 import type { Client } from "./client.ts"
 import type { RequestError } from "./errors.ts"
+import * as Curator from "./curator.ts"
 import type { Data } from "./protocol.ts"
 import * as Utf8 from "./utf8.ts"
 
@@ -13,21 +14,35 @@ import * as Utf8 from "./utf8.ts"
  */
 export type Layout = "ensemble" | "reception"
 
+/** What is written beside a member's value, in the forms that have a place for it. */
+export interface Registration {
+  readonly id: string
+  /** Wall time in milliseconds. */
+  readonly registeredAt: number
+}
+
 /** A group's node. Those of `reception` are persistent: its programs create their members without expecting a parent to go. */
 export interface GroupNode {
   readonly path: string
   readonly mode: "container" | "persistent"
-  readonly encode: (value: string) => Uint8Array
+  /** `protected`: by a guid and a number, never twice ({@link protectedName}). `id`: a name says nothing of who is under it now. */
+  readonly names: "protected" | "id"
+  readonly encode: (value: string, of: Registration) => Uint8Array
   readonly decode: (data: Uint8Array) => string
 }
 
-const plain = { encode: Utf8.encode, decode: (data: Uint8Array) => Utf8.decode(data) }
+const plain = {
+  names: "protected",
+  encode: (value: string) => Utf8.encode(value),
+  decode: (data: Uint8Array) => Utf8.decode(data)
+} as const
 
 /**
  * A candidate in reception's form: a service without an address, which its programs would pass over if it were no JSON, and
  * so elect another leader than ours.
  */
 const candidate = {
+  names: "protected",
   encode: (value: string) => Utf8.encode(JSON.stringify({ address: "", port: 0, attributes: { value } })),
   decode: (data: Uint8Array): string => {
     const text = Utf8.decode(data)
@@ -41,9 +56,26 @@ const candidate = {
       return text
     }
   }
+} as const
+
+/** Where everything stands. */
+export interface Places {
+  readonly prefix: string
+  readonly layout: Layout
+  /** Where services stand in the form of Apache Curator. */
+  readonly curatorBasePath?: string | undefined
 }
 
-export const groupNode = (prefix: string, layout: Layout, { kind, name }: GroupName): GroupNode => {
+export const groupNode = ({ curatorBasePath, layout, prefix }: Places, { kind, name }: GroupName): GroupNode => {
+  if (kind === "discovery" && curatorBasePath !== undefined) {
+    return {
+      path: `${curatorBasePath}/${name}`,
+      mode: "container",
+      names: "id",
+      encode: (value, registration) => Curator.encode(value, { service: name, ...registration }),
+      decode: Curator.decode
+    }
+  }
   if (layout === "ensemble") return { path: `${prefix}/${kind}/${name}`, mode: "container", ...plain }
   if (kind === "discovery") return { path: `${prefix}/${name}`, mode: "persistent", ...plain }
   if (kind === "election") return { path: `${prefix}/${name}`, mode: "persistent", ...candidate }

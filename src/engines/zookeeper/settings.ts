@@ -1,6 +1,7 @@
 /** What the settings of the engine mean, checked before anything is opened. */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import { CoordinatorError, InvalidOptions } from "../../CoordinatorError.ts"
 import type { Credentials } from "./client.ts"
 import * as Ensemble from "./endpoints.ts"
@@ -17,6 +18,7 @@ export interface Given {
   readonly endpoints?: string | ReadonlyArray<string> | undefined
   readonly prefix?: string | undefined
   readonly layout?: Layout | undefined
+  readonly curatorBasePath?: string | undefined
   readonly credentials?: { readonly username: string; readonly password: Redacted.Redacted } | undefined
   readonly acl?: "open" | "creator" | ReadonlyArray<Acl> | undefined
   readonly tls?:
@@ -28,12 +30,15 @@ export interface Given {
     | undefined
 }
 
-export interface Settings extends Ensemble.Ensemble {
+/** Everything but the servers: those may change. */
+export interface Settings {
+  readonly chroot: string
   /** As the servers are named in errors. */
   readonly label: string
-  /** With the chroot in front. */
+  /** With the chroot in front, as `curatorBasePath` has. */
   readonly prefix: string
   readonly layout: Layout
+  readonly curatorBasePath: string | undefined
   readonly acl: ReadonlyArray<Acl>
   readonly credentials: ReadonlyArray<Credentials>
   readonly transport: Transport
@@ -42,16 +47,27 @@ export interface Settings extends Ensemble.Ensemble {
 const standardEndpoint = "127.0.0.1:2181"
 const standardPrefix = "/ensemble"
 
-export const refused = (endpoint: string, detail: string): CoordinatorError =>
+const refused = (endpoint: string, detail: string): CoordinatorError =>
   new CoordinatorError({ engine, operation: "ZooKeeper.layer", endpoint, reason: new InvalidOptions({ detail }) })
 
-const prefixProblem = (prefix: string, layout: Layout): string | undefined => {
+const pathProblem = (what: string, path: string, example: string): string | undefined =>
+  /^(?:\/[^/]+)+$/.test(path) && !/\/\.{1,2}(?:\/|$)/.test(path) && !/^\/zookeeper(?:\/|$)/.test(path)
+    ? undefined
+    : `The ${what} "${path}" is not a path that can be written below. Write it like ${example}`
+
+const prefixProblem = (prefix: string, layout: Layout): string | undefined =>
   // reception's own prefix is empty unless it was told otherwise.
-  if (prefix === "" && layout === "reception") return undefined
-  if (/^(?:\/[^/]+)+$/.test(prefix) && !/\/\.{1,2}(?:\/|$)/.test(prefix) && !/^\/zookeeper(?:\/|$)/.test(prefix)) {
-    return undefined
+  prefix === "" && layout === "reception" ? undefined : pathProblem("prefix", prefix, standardPrefix)
+
+const curatorProblem = (path: string | undefined, prefix: string, layout: Layout): string | undefined => {
+  if (path === undefined) return undefined
+  if (layout === "reception") {
+    return '`curatorBasePath` and the layout "reception" both say how services stand. Give one of them'
   }
-  return `The prefix "${prefix}" is not a path that can be written below. Write it like ${standardPrefix}`
+  // Curator's programs take every node below the base path for a service, and fail at one that is none.
+  return `${prefix}/`.startsWith(`${path}/`)
+    ? `The prefix "${prefix}" is at or below the \`curatorBasePath\` "${path}", where only services may stand. Keep them apart`
+    : pathProblem("`curatorBasePath`", path, "/services")
 }
 
 const tlsProblem = ({ tls: given }: Given): string | undefined =>
@@ -67,36 +83,47 @@ const aclOf = ({ acl, credentials }: Given): ReadonlyArray<Acl> => {
   return acl === "open" ? openAcl : acl === "creator" ? creatorAcl : acl
 }
 
-export const read = (given: Given): Effect.Effect<Settings, CoordinatorError> =>
-  Effect.gen(function* () {
-    const { credentials, layout = "ensemble", prefix = standardPrefix } = given
-    const servers = given.endpoints ?? standardEndpoint
-    const label = typeof servers === "string" ? servers : servers.join(",")
-    const ensemble = Ensemble.parse(label)
-    if (ensemble._tag === "Failure") return yield* refused(label, ensemble.failure)
-    const acl = aclOf(given)
-    const problem =
-      prefixProblem(prefix, layout) ??
-      tlsProblem(given) ??
-      (acl === creatorAcl && credentials === undefined
-        ? '`acl` is "creator", but there are no `credentials` of a creator. Give them, or use "open"'
-        : undefined)
-    if (problem !== undefined) return yield* refused(label, problem)
-    return {
-      ...ensemble.success,
-      label,
-      prefix: `${ensemble.success.chroot}${prefix}`,
-      layout,
-      acl,
-      transport: transportOf(given),
-      credentials:
-        credentials === undefined
-          ? []
-          : [
-              {
-                scheme: "digest",
-                secret: Utf8.encode(`${credentials.username}:${Redacted.value(credentials.password)}`)
-              }
-            ]
-    }
+/** What is left to know once the servers and the chroot are. Fails with what is wrong. */
+export const readFor = (
+  at: { readonly label: string; readonly chroot: string },
+  given: Omit<Given, "endpoints">
+): Result.Result<Settings, string> => {
+  const { credentials, curatorBasePath, layout = "ensemble", prefix = standardPrefix } = given
+  const acl = aclOf(given)
+  const problem =
+    prefixProblem(prefix, layout) ??
+    curatorProblem(curatorBasePath, prefix, layout) ??
+    tlsProblem(given) ??
+    (acl === creatorAcl && credentials === undefined
+      ? '`acl` is "creator", but there are no `credentials` of a creator. Give them, or use "open"'
+      : undefined)
+  if (problem !== undefined) return Result.fail(problem)
+  return Result.succeed({
+    ...at,
+    prefix: `${at.chroot}${prefix}`,
+    layout,
+    curatorBasePath: curatorBasePath === undefined ? undefined : `${at.chroot}${curatorBasePath}`,
+    acl,
+    transport: transportOf(given),
+    credentials:
+      credentials === undefined
+        ? []
+        : [
+            {
+              scheme: "digest",
+              secret: Utf8.encode(`${credentials.username}:${Redacted.value(credentials.password)}`)
+            }
+          ]
   })
+}
+
+export const read = (given: Given): Effect.Effect<Settings & Ensemble.Ensemble, CoordinatorError> => {
+  const servers = given.endpoints ?? standardEndpoint
+  const label = typeof servers === "string" ? servers : servers.join(",")
+  return Result.flatMap(Ensemble.parse(label), ({ chroot, endpoints }) =>
+    Result.map(readFor({ label, chroot }, given), (settings) => ({ ...settings, endpoints }))
+  ).pipe(
+    Result.mapError((detail) => refused(label, detail)),
+    Effect.fromResult
+  )
+}

@@ -4,11 +4,12 @@ import * as FiberHandle from "effect/FiberHandle"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Facts, Store } from "../../internal/store.ts"
+import * as Abilities from "./abilities.ts"
+import type { Client } from "./client.ts"
 import * as Clients from "./clients.ts"
 import { engine } from "./failure.ts"
 import * as GroupStore from "./groupStore.ts"
 import * as Strays from "./strays.ts"
-import type { Abilities } from "./upstream.ts"
 
 /** No server ticks so fast by default that it would grant less than four seconds; one that does is asked for no less than this. */
 const minimumTtlMillis = 1_000
@@ -40,9 +41,11 @@ export const make = Effect.fnUntraced(function* (
   connect: Clients.Connect,
   settings: Settings
 ): Effect.fn.Return<ZooKeeperStore, never, Scope.Scope> {
-  const clients = yield* Clients.make(connect, settings)
+  const abilities: Abilities.Abilities = { recursive: undefined }
+  const prefix = settings.prefix === "" ? "/" : settings.prefix
+  const greet = (client: Client) => Abilities.find(abilities, client, prefix)
+  const clients = yield* Clients.make(connect, { ...settings, greet })
   const housekeeping = yield* FiberHandle.make()
-  const abilities: Abilities = { recursive: true }
 
   const settleStrays = Effect.suspend(() => {
     const current = clients.nowUnsafe()

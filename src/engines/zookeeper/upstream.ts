@@ -7,6 +7,8 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { CoordinatorError, Unreachable } from "../../CoordinatorError.ts"
 import type { Feed } from "../../internal/store.ts"
+import type { Abilities } from "./abilities.ts"
+import type { Begun, Gap } from "./childWatch.ts"
 import { watchChildren } from "./childWatch.ts"
 import type { Client } from "./client.ts"
 import type { Current } from "./clients.ts"
@@ -22,13 +24,17 @@ export interface Settings {
   readonly requestMillis: number
 }
 
-/** Whether the servers know recursive watches, as far as they have been asked: those before 3.6 do not. */
-export interface Abilities {
-  recursive: boolean
-}
-
-/** For how long a view may be held back because its group does not stop changing. */
+/** For how long what is known is held back because the group does not stop changing. */
 const longestUnsettledMillis = 1_000
+
+/** A recursive watch, where the servers are thought to know such. */
+const watchRecursively = (abilities: Abilities, client: Client, path: string, listener: Listener) =>
+  Effect.tapError(client.watch(path, listener), (error) =>
+    Effect.sync(() => {
+      // The server hangs up after this answer; the next attempt watches in the way that it knows.
+      if (error._tag === "Unimplemented") abilities.recursive = false
+    })
+  )
 
 /** Watches the path and what is right below it. */
 export const watch = (
@@ -37,14 +43,30 @@ export const watch = (
   path: string,
   listener: Listener
 ): Effect.Effect<void, RequestError, Scope.Scope> =>
-  abilities.recursive
-    ? Effect.tapError(client.watch(path, listener), (error) =>
-        Effect.sync(() => {
-          // The server hangs up after this answer; the next attempt watches in the way that it knows.
-          if (error._tag === "Unimplemented") abilities.recursive = false
-        })
+  abilities.recursive === false
+    ? Effect.asVoid(watchChildren(client, path, listener))
+    : watchRecursively(abilities, client, path, listener)
+
+/** Watches a group and lists it: what the list does not show the watch tells, and the server has caught up before it lists. */
+const begin = (
+  abilities: Abilities,
+  client: Client,
+  path: string,
+  listener: Listener,
+  onGap: (gap: Gap) => void
+): Effect.Effect<Begun, RequestError, Scope.Scope> =>
+  // All at once, in this order.
+  abilities.recursive === false
+    ? Effect.map(
+        Effect.all([client.sync(path), watchChildren(client, path, listener, onGap)], { concurrency: "unbounded" }),
+        ([, begun]) => begun
       )
-    : watchChildren(client, path, listener)
+    : Effect.map(
+        Effect.all([watchRecursively(abilities, client, path, listener), client.sync(path), namesOf(client, path)], {
+          concurrency: "unbounded"
+        }),
+        ([, , listed]) => listed
+      )
 
 /** Why a watch cannot go on, as the failure of the stream. */
 export const broken = (endpoint: string, detail: string): CoordinatorError =>
@@ -64,9 +86,8 @@ export const endOf = (endpoint: string, notice: Parameters<Listener>[0]): Coordi
 }
 
 /**
- * Begins to watch and lists; what follows begins with a snapshot and goes on for as long as the connection. Changes come only
- * when the group is known exactly. A group that changes faster than it can be read is said to be cut off after a while, which
- * is what its last view then is.
+ * Begins to watch and lists; what follows begins with a snapshot and goes on for as long as the connection. It is told when
+ * the group is known exactly, and of a group that changes faster than it can be read, what is known of it now and then.
  */
 export const start = Effect.fnUntraced(function* (
   { client, epoch }: Current,
@@ -85,13 +106,9 @@ export const start = Effect.fnUntraced(function* (
     if (!path.startsWith(prefix) || name.includes("/")) return
     Queue.offerUnsafe(queue, type === "deleted" ? { _tag: "Removed", name } : { _tag: "Changed", name })
   }
+  const onGap = (gap: Gap) => void Queue.offerUnsafe(queue, gap)
   const scope = yield* Effect.scope
-  // All at once, in this order: what the list does not show the watch tells, and the server has caught up before it lists.
-  const [, , listed] = yield* Effect.all(
-    [watch(abilities, client, group.path, listener), client.sync(group.path), namesOf(client, group.path)],
-    // A watch made of one-shot watches is set by several requests, one after another.
-    { concurrency: abilities.recursive ? "unbounded" : 1 }
-  )
+  const listed = yield* begin(abilities, client, group.path, listener, onGap)
   Queue.offerUnsafe(queue, { _tag: "Listed", names: listed.names, revision: listed.zxid })
 
   const look = (name: string): Effect.Effect<Pick<Found, "node" | "zxid">, RequestError> =>
@@ -110,44 +127,51 @@ export const start = Effect.fnUntraced(function* (
     )
 
   let state = Views.initial
-  /** The revision of the last view. */
+  /** The revision up to which everything was shown. */
   let shown: bigint | undefined
-  let stale = false
   let unsettledSince: number | undefined
 
   const late = broken(endpoint, `No answer within ${Math.round(requestMillis)} ms`)
 
   /** The silence of a connection is noticed below; a server that answers everything but what is due is noticed here. */
   const events = Effect.suspend(() =>
-    Views.isSettled(state) && shown !== undefined
+    Views.isSettled(state)
       ? Queue.takeAll(queue)
       : Effect.timeoutOrElse(Queue.takeAll(queue), { duration: requestMillis, orElse: () => Effect.fail(late) })
   )
+
+  /** Whether the group has not been known exactly for so long that it is shown as it is known. */
+  const isOverdue = Effect.map(Clock.currentTimeMillis, (now) => {
+    unsettledSince ??= now
+    if (!Views.isComplete(state) || now - unsettledSince < longestUnsettledMillis) return false
+    unsettledSince = now
+    return true
+  })
+
+  const show = (unsettled: CoordinatorError | undefined): Feed => {
+    const { puts, removes, state: told } = Views.differences(state)
+    state = told
+    const before = shown
+    // What is shown unsettled may lack anything that came after the last time that the group was known, or was listed.
+    const revision = unsettled === undefined ? state.revision : (shown ?? state.listedAt ?? 0n)
+    shown = revision
+    // Changes of no later revision would be taken for old ones. ZooKeeper orders its events before its answers, so that none
+    // should come; if one does, nobody may stay deaf to it.
+    return before !== undefined && (revision > before || unsettled !== undefined)
+      ? { _tag: "Changes", revision, puts, removes, unsettled }
+      : { _tag: "Snapshot", snapshot: { entries: Views.members(state), revision, epoch }, unsettled }
+  }
 
   const next: Effect.Effect<Feed, CoordinatorError> = Effect.gen(function* () {
     while (true) {
       const step = Views.steps(state, yield* events)
       state = step.state
       for (const one of step.reads) yield* read(one)
-      if (!Views.isSettled(state)) {
-        const now = yield* Clock.currentTimeMillis
-        unsettledSince ??= now
-        if (shown === undefined || stale || now - unsettledSince < longestUnsettledMillis) continue
-        stale = true
-        return { _tag: "Disconnected", cause: broken(endpoint, "The group changes faster than it can be read") }
+      if (Views.isSettled(state)) {
+        unsettledSince = undefined
+        return show(undefined)
       }
-      unsettledSince = undefined
-      stale = false
-      const { puts, removes, state: told } = Views.differences(state)
-      state = told
-      const { revision } = state
-      const isLater = shown !== undefined && revision > shown
-      shown = revision
-      // Changes of no later revision would be taken for old ones. ZooKeeper orders its events before its answers, so that none
-      // should come; if one does, nobody may stay deaf to it.
-      return isLater
-        ? { _tag: "Changes", revision, puts, removes }
-        : { _tag: "Snapshot", snapshot: { entries: Views.members(state), revision, epoch } }
+      if (yield* isOverdue) return show(broken(endpoint, "The group changes faster than it can be read"))
     }
   })
 

@@ -6,11 +6,15 @@
  * was given after it. So when the last read has been answered that was sent after the last event, nothing of what happened
  * up to that answer is unknown: the group is exactly as it was at the answer's transaction. A removal is followed
  * by a read as well, of the group itself: one transaction may remove many members, and tells of each by itself.
+ *
+ * A group that changes faster than it is read is never known exactly. What is known of it meanwhile only moves forward: the
+ * answers to the reads of one name come in their order, and those that were asked for before a removal are not looked at.
  */
 import * as HashMap from "effect/HashMap"
 import * as HashSet from "effect/HashSet"
 import * as Option from "effect/Option"
 import type { Entry } from "../../internal/store.ts"
+import type { Gap } from "./childWatch.ts"
 import type { Node } from "./nodes.ts"
 import { idOf, memberAmong } from "./nodes.ts"
 
@@ -20,8 +24,14 @@ export const theGroup = ""
 export interface State {
   /** By id, since several nodes may have one. */
   readonly nodes: HashMap.HashMap<string, ReadonlyArray<Node>>
-  /** Reads whose answer is due, by the name that is read: an answer to an earlier one of the same name is not looked at. */
-  readonly due: HashMap.HashMap<string, number>
+  /** Reads whose answer is due, by the name that is read. */
+  readonly due: HashMap.HashMap<string, Due>
+  /** How many watches have been used up and not set again: changes may go unnoticed meanwhile. */
+  readonly gaps: number
+  /** Names of the list that nothing is known of yet. */
+  readonly unread: HashSet.HashSet<string>
+  /** The list's transaction: once nothing is unread, everything up to it is known. Absent before the list. */
+  readonly listedAt: bigint | undefined
   /** Ids of which something may differ from what was last shown. */
   readonly touched: HashSet.HashSet<string>
   readonly reads: number
@@ -29,9 +39,18 @@ export interface State {
   readonly revision: bigint
 }
 
+/** The reads of one name since it was last seen removed: an answer counts from the first of them on, and the last settles it. */
+interface Due {
+  readonly first: number
+  readonly last: number
+}
+
 export const initial: State = {
   nodes: HashMap.empty(),
   due: HashMap.empty(),
+  gaps: 0,
+  unread: HashSet.empty(),
+  listedAt: undefined,
   touched: HashSet.empty(),
   reads: 0,
   revision: 0n
@@ -41,6 +60,7 @@ export type Event =
   | { readonly _tag: "Listed"; readonly names: ReadonlyArray<string>; readonly revision: bigint }
   | { readonly _tag: "Changed"; readonly name: string }
   | { readonly _tag: "Removed"; readonly name: string }
+  | Gap
   /** `node` is absent when there is none of this name any more. */
   | {
       readonly _tag: "Read"
@@ -63,7 +83,9 @@ export interface Step {
 
 const ask = (state: State, name: string): Step => {
   const read = state.reads + 1
-  return { state: { ...state, reads: read, due: HashMap.set(state.due, name, read) }, reads: [{ name, read }] }
+  const { first } = Option.getOrElse(HashMap.get(state.due, name), () => ({ first: read }))
+  const due = HashMap.set(state.due, name, { first, last: read })
+  return { state: { ...state, reads: read, due }, reads: [{ name, read }] }
 }
 
 const max = (a: bigint, b: bigint): bigint => (a > b ? a : b)
@@ -82,7 +104,12 @@ const put = (state: State, name: string, node: Node | undefined): State => {
 export const step = (state: State, event: Event): Step => {
   switch (event._tag) {
     case "Listed": {
-      let listed: State = { ...state, revision: max(state.revision, event.revision) }
+      let listed: State = {
+        ...state,
+        revision: max(state.revision, event.revision),
+        listedAt: event.revision,
+        unread: HashSet.fromIterable(event.names)
+      }
       const reads: Array<Read> = []
       for (const name of event.names) {
         // A change that was told before the list was answered has asked for it already.
@@ -97,14 +124,30 @@ export const step = (state: State, event: Event): Step => {
       return ask(state, event.name)
     case "Removed": {
       // Whatever is still to be answered of this name is of before the removal.
-      const removed = { ...state, due: HashMap.remove(state.due, event.name) }
+      const removed = {
+        ...state,
+        due: HashMap.remove(state.due, event.name),
+        unread: HashSet.remove(state.unread, event.name)
+      }
       return ask(put(removed, event.name, undefined), theGroup)
     }
+    case "GapOpened":
+      return { state: { ...state, gaps: state.gaps + 1 }, reads: [] }
+    case "GapClosed":
+      return {
+        state: { ...state, gaps: state.gaps - 1, revision: max(state.revision, event.revision) },
+        reads: []
+      }
     case "Read": {
       const { name, node, read } = event
       const answered = { ...state, revision: max(state.revision, event.revision) }
-      if (Option.getOrUndefined(HashMap.get(state.due, name)) !== read) return { state: answered, reads: [] }
-      const paid = { ...answered, due: HashMap.remove(answered.due, name) }
+      const due = Option.getOrUndefined(HashMap.get(state.due, name))
+      if (due === undefined || read < due.first) return { state: answered, reads: [] }
+      const paid = {
+        ...answered,
+        due: read === due.last ? HashMap.remove(answered.due, name) : answered.due,
+        unread: HashSet.remove(answered.unread, name)
+      }
       return { state: name === theGroup ? paid : put(paid, name, node), reads: [] }
     }
   }
@@ -121,12 +164,16 @@ export const steps = (state: State, events: Iterable<Event>): Step => {
   }
   return {
     state: after,
-    reads: reads.filter(({ name, read }) => Option.getOrUndefined(HashMap.get(after.due, name)) === read)
+    reads: reads.filter(({ name, read }) => Option.getOrUndefined(HashMap.get(after.due, name))?.last === read)
   }
 }
 
 /** Whether the group is known exactly, as it was at `revision`. */
-export const isSettled = (state: State): boolean => HashMap.isEmpty(state.due)
+export const isSettled = (state: State): boolean =>
+  state.listedAt !== undefined && state.gaps === 0 && HashMap.isEmpty(state.due)
+
+/** Whether nobody who was listed is missing: the least that may be shown. */
+export const isComplete = (state: State): boolean => state.listedAt !== undefined && HashSet.isEmpty(state.unread)
 
 /** The members, of each id the oldest node. */
 export const members = (state: State): ReadonlyArray<Entry> =>
