@@ -1,7 +1,7 @@
 /** What it costs to start and to stop services, against the layers alone and against a wrapper written by hand. */
 import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { Maestro } from "effect-ensemble"
-import { interleaved, median, now, ratio } from "./harness.ts"
+import { interleaved, now, ratio } from "./harness.ts"
 import type { Case } from "./harness.ts"
 import { count, digits, timesOf, verdict } from "./report.ts"
 import type { Report } from "./report.ts"
@@ -99,15 +99,19 @@ const shortest = 50
 
 interface Random {
   readonly app: Anything
-  /** Milliseconds of the heaviest way through the graph. */
-  readonly critical: number
+  /** The sleeps of the heaviest way through the graph, in milliseconds, from the first to the last. */
+  readonly critical: ReadonlyArray<number>
 }
 
+const sum = (values: ReadonlyArray<number>): number => values.reduce((total, value) => total + value, 0)
+
 /** Services that sleep when they start, each on up to three of those before it. */
-const randomGraph = (services: number): Random => {
+const randomGraph = (services: number, { top, wrap }: (typeof ways)[string]): Random => {
   const random = randomOf(7)
   const layers: Array<Anything> = []
-  const ends: Array<number> = []
+  const chains: Array<ReadonlyArray<number>> = []
+  const heaviest = (among: ReadonlyArray<ReadonlyArray<number>>): ReadonlyArray<number> =>
+    among.reduce((most, chain) => (sum(chain) > sum(most) ? chain : most), [])
   for (let index = 0; index < services; index++) {
     const millis = shortest + random(100)
     const below = index === 0 ? [] : Array.from({ length: random(4) }, () => random(index))
@@ -115,25 +119,41 @@ const randomGraph = (services: number): Random => {
     const dependencies = below.map((dependency) => layers[dependency] ?? Layer.empty)
     const [first, ...rest] = dependencies
     const whole = first === undefined ? own : Layer.provide(own, Layer.mergeAll(first, ...rest))
-    layers.push(Layer.orDie(Maestro.service(whole, `${index}`)))
-    ends.push(millis + Math.max(0, ...below.map((dependency) => ends[dependency] ?? 0)))
+    layers.push(wrap(`${index}`)(whole))
+    chains.push([...heaviest(below.map((dependency) => chains[dependency] ?? [])), millis])
   }
   const [first = Layer.empty, ...rest] = layers
-  const app = Layer.orDie(Maestro.boot(Layer.mergeAll(first, ...rest)).pipe(Layer.provide(Maestro.layer())))
-  return { app, critical: Math.max(...ends) }
+  return { app: top(Layer.mergeAll(first, ...rest)), critical: heaviest(chains) }
 }
 
 const randomServices = 200
-const randomRounds = 5
+
+/** Each takes more than a second. */
+const randomRounds = { rounds: 5, warmUps: 1 }
+
+/** The sleeps of the critical path and nothing else: what the timers of the machine make of it. */
+const sleepsAlone = (sleeps: ReadonlyArray<number>): Effect.Effect<ReadonlyArray<number>> =>
+  Effect.gen(function* () {
+    const began = now()
+    for (const millis of sleeps) yield* Effect.sleep(millis)
+    return [now() - began]
+  })
 
 export const lifecycle: Effect.Effect<Report, unknown> = Effect.gen(function* () {
   const measured = yield* interleaved(cases)
   const of = (shape: string, way: string, services = size) => measured(caseName(shape, way, services))
 
-  const { app, critical } = randomGraph(randomServices)
-  const walls: Array<number> = []
-  for (let round = 0; round < randomRounds; round++) walls.push(...(yield* startAndStop(app)))
-  const wall = median(walls) / 1_000
+  const graphs = Object.entries(ways).map(([name, way]) => ({ name, graph: randomGraph(randomServices, way) }))
+  const sleeps = graphs[0]?.graph.critical ?? []
+  const critical = sum(sleeps)
+  const random = yield* interleaved(
+    [
+      { name: "sleeps", round: sleepsAlone(sleeps) },
+      ...graphs.map(({ graph, name }) => ({ name, round: startAndStop(graph.app) }))
+    ],
+    randomRounds
+  )
+  const wall = random("maestro").p50 / 1_000
 
   const names = Object.keys(shapes)
   const toHand = (shape: string) => ratio(of(shape, "maestro"), of(shape, "hand"))
@@ -166,8 +186,19 @@ export const lifecycle: Effect.Effect<Report, unknown> = Effect.gen(function* ()
       },
       {
         title: `${count(randomServices)} services that sleep ${shortest} ms and more, each on up to three others`,
-        columns: ["critical path, ms", "start and stop, ms", "to critical path"],
-        rows: [[digits(critical), digits(wall), timesOf(wall / critical)]]
+        columns: ["what", "ms", "to critical path"],
+        rows: [
+          [`critical path, ${sleeps.length} services`, digits(critical), timesOf(1)],
+          ...[
+            ["its sleeps alone", "sleeps"],
+            ["start and stop, layers alone", "layers"],
+            ["start and stop, by hand", "hand"],
+            ["start and stop, Maestro", "maestro"]
+          ].map(([what = "", name = ""]) => {
+            const millis = random(name).p50 / 1_000
+            return [what, digits(millis), timesOf(millis / critical)]
+          })
+        ]
       }
     ],
     verdicts: [

@@ -69,6 +69,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { toLayer } from "./internal/maestro/ask.ts"
 import * as booting from "./internal/maestro/boot.ts"
+import { erase, restore, restoreOutput } from "./internal/maestro/erased.ts"
+import type { AnyLayer } from "./internal/maestro/erased.ts"
 import type { InvalidGraph, MissingDependency, StartFailed, StartTimeout } from "./internal/maestro/errors.ts"
 import * as graphs from "./internal/maestro/fromGraph.ts"
 import * as handle from "./internal/maestro/handle.ts"
@@ -88,7 +90,7 @@ export {
   DuplicateService,
   InvalidGraph,
   MissingDependency,
-  ServiceUnavailable,
+  ServiceNotReady,
   StartFailed,
   StartTimeout,
   UnknownService
@@ -220,8 +222,7 @@ export const service: {
   ): Layer.Layer<Out, E | StartTimeout, R>
 } = dual(
   (args) => Layer.isLayer(args[0]),
-  (layer: Layer.Layer<never, unknown>, name: string, policy: Policy<never, unknown> = {}) =>
-    toLayer(define(name, false, policy, layer))
+  (layer: AnyLayer, name: string, policy: Policy<never, unknown> = {}) => toLayer(define(name, false, policy, layer))
 )
 
 /**
@@ -274,8 +275,7 @@ export const optional: {
   ): Layer.Layer<OptionalOf<Out>, never, R>
 } = dual(
   (args) => Layer.isLayer(args[0]),
-  (layer: Layer.Layer<never, unknown>, name: string, policy: Policy<never, unknown> = {}) =>
-    toLayer(define(name, true, policy, layer))
+  (layer: AnyLayer, name: string, policy: Policy<never, unknown> = {}) => toLayer(define(name, true, policy, layer))
 )
 
 /**
@@ -366,7 +366,7 @@ export const layer = (options?: Options): Layer.Layer<Maestro> =>
  * @since 0.1.0
  */
 export const boot = <Out, E, R>(app: Layer.Layer<Out, E, R>): Layer.Layer<Out, StartFailed, R | Maestro> =>
-  booting.boot(app as unknown as Layer.Layer<never, unknown>) as unknown as Layer.Layer<Out, StartFailed, R | Maestro>
+  restore(booting.boot(erase(app)))
 
 /**
  * A program that is started and stopped by hand. Made by {@link make}.
@@ -425,14 +425,11 @@ export const make = <Out, E, R>(
   app: Layer.Layer<Out, E, R>,
   options?: Options
 ): Effect.Effect<Program<Out>, never, Exclude<R, Maestro>> =>
-  Effect.map(
-    makeProgram(app as unknown as Layer.Layer<never, unknown>, stopMillisOf(options), contextOf),
-    (program): Program<Out> => ({
-      start: program.start as Effect.Effect<Context.Context<Out | Maestro>, StartFailed>,
-      stop: program.stop,
-      current: Effect.map(program.current, (run) => Option.map(Option.fromUndefinedOr(run), handle.makeHandle))
-    })
-  )
+  Effect.map(makeProgram(erase(app), stopMillisOf(options), contextOf), (program): Program<Out> => ({
+    start: restoreOutput(program.start),
+    stop: program.stop,
+    current: Effect.map(program.current, (run) => Option.map(Option.fromUndefinedOr(run), handle.makeHandle))
+  }))
 
 /**
  * How a program is run as the main one of its process.
@@ -511,8 +508,8 @@ export const runMain: {
     run,
     {
       // What it needs is in the run's context, or in what is around it.
-      app: app as Layer.Layer<never, unknown>,
-      around: (options?.around ?? Layer.empty) as Layer.Layer<never, unknown>,
+      app: erase(app),
+      around: erase(options?.around ?? Layer.empty),
       context: contextOf(run),
       drainMillis: Duration.toMillis(Duration.fromInputUnsafe(options?.drain ?? 0)),
       signalExitCode: options?.signalExitCode ?? main.defaultSignalExitCode
@@ -569,6 +566,21 @@ export const degraded = (reason: string): Effect.Effect<void> => report({ _tag: 
  * @since 0.1.0
  */
 export const recovered: Effect.Effect<void> = report({ _tag: "Recovered" })
+
+/**
+ * Which attempt of its start the service under construction is in: 1 for the first, and where there is no Maestro.
+ *
+ * **When to use**
+ *
+ * Use it in a constructor, to say so in its errors and logs.
+ *
+ * @category reporting
+ * @since 0.1.0
+ */
+export const attempt: Effect.Effect<number> = Effect.map(CurrentBuilder, ({ service }) =>
+  // Counted before the constructor runs, so 0 is nobody's.
+  Math.max(1, service?.attempt ?? 1)
+)
 
 /**
  * Ends the run as failed, with the cause that `ended` then fails with. Does nothing without a Maestro.
@@ -652,11 +664,7 @@ export interface Definition<out E = never, out R = never> {
 export const fromGraph = <E = never, R = never>(
   definitions: ReadonlyArray<Definition<E, R>>
 ): Layer.Layer<never, InvalidGraph | StartTimeout | E, R> =>
-  graphs.fromGraph(definitions as unknown as ReadonlyArray<Definition<unknown>>) as Layer.Layer<
-    never,
-    InvalidGraph | StartTimeout | E,
-    R
-  >
+  restore(graphs.fromGraph(definitions.map((definition) => ({ ...definition, layer: erase(definition.layer) }))))
 
 /**
  * Reads what a named service of a graph provides, in the constructor of a service that depends on it.

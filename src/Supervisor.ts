@@ -40,6 +40,7 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type * as Types from "effect/Types"
 import { backoff } from "./internal/backoff.ts"
+import { erase, restore } from "./internal/supervisor/erased.ts"
 import type * as errors from "./internal/supervisor/errors.ts"
 import type { InvalidWorkers, SupervisionEnded, UnknownWorkers, WorkerFailed } from "./internal/supervisor/errors.ts"
 import type * as spec from "./internal/supervisor/spec.ts"
@@ -326,19 +327,8 @@ export interface Supervisor<in out E> {
  */
 export type SupervisorError<E> = WorkerFailed<E> | InvalidWorkers | UnknownWorkers
 
-/** The types of workers say what their effects need and fail with; inside, all are of one kind. */
-const specOf = (self: AnyWorker): spec.Spec => self as unknown as spec.Spec
-
 const start = <const Workers extends ReadonlyArray<AnyWorker>>(workers: Workers, options: Options) =>
-  // What the workers need is in the context that they are started in.
-  internal.start(workers.map(specOf), options) as Effect.Effect<
-    Omit<internal.Supervision, "await" | "started"> & {
-      readonly started: Effect.Effect<void, WorkerFailed<ErrorOf<Workers>>>
-      readonly await: Effect.Effect<void, WorkerFailed<ErrorOf<Workers>>>
-    },
-    InvalidWorkers | UnknownWorkers,
-    ServicesOf<Workers> | Scope.Scope
-  >
+  restore<ErrorOf<Workers>, ServicesOf<Workers>, Scope.Scope>(internal.start(workers.map(erase), options))
 
 /**
  * Starts workers and gives the means to watch and steer them; it returns when all inits are done and all run.
@@ -391,7 +381,7 @@ export const make = Effect.fnUntraced(function* <const Workers extends ReadonlyA
   return {
     ...supervision,
     add: <R>(added: Worker<ErrorOf<Workers>, R>) =>
-      Effect.contextWith((context: Context.Context<R>) => supervision.add(specOf(added), context))
+      Effect.contextWith((context: Context.Context<R>) => supervision.add(erase(added), context))
   }
 })
 

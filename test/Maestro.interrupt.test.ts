@@ -67,10 +67,11 @@ interface Round {
   readonly operations: number
   readonly step: number
   readonly failing: boolean
-  readonly act: "interrupt" | "stop" | "close"
+  /** The last two begin to end a program that runs, and interrupt that after so many steps. */
+  readonly act: "interrupt" | "stop" | "close" | "interrupted stop" | "interrupted close"
 }
 
-/** Starts, acts after so many steps, waits for the end: whether the start was over before. */
+/** Starts, acts after so many steps, waits for the end: whether what is interrupted was over before. */
 const play = ({ act, failing, operations, step }: Round) =>
   Effect.gen(function* () {
     const log = new Log()
@@ -83,9 +84,13 @@ const play = ({ act, failing, operations, step }: Round) =>
       const fiber = yield* Effect.forkDetach(
         Layer.buildWithScope(Maestro.boot(application(log, failing)), scope).pipe(Effect.provideContext(made))
       )
+      const isEnd = act === "interrupted stop" || act === "interrupted close"
+      if (isEnd) yield* Fiber.await(fiber)
+      const ending = act === "interrupted stop" ? maestro.stop : Scope.close(scope, Exit.void)
+      const swept: Fiber.Fiber<unknown, unknown> = isEnd ? yield* Effect.forkDetach(ending) : fiber
       for (let index = 0; index < step; index++) yield* Effect.yieldNow
-      const over = fiber.pollUnsafe() !== undefined
-      if (act === "interrupt") yield* Fiber.interrupt(fiber)
+      const over = swept.pollUnsafe() !== undefined
+      if (act !== "stop" && act !== "close") yield* Fiber.interrupt(swept)
       if (act === "stop") yield* maestro.stop
       yield* Scope.close(scope, Exit.void)
       yield* Fiber.await(fiber)
@@ -136,6 +141,16 @@ const sweep = (round: Omit<Round, "step">) =>
   })
 
 describe("an interruption at every step", () => {
+  for (const act of ["interrupted stop", "interrupted close"] as const) {
+    it.effect(`of a program that runs: an ${act} still ends it`, () =>
+      Effect.gen(function* () {
+        let steps = 0
+        for (const operations of [3, 5, 11, 64]) steps += yield* sweep({ act, failing: false, operations })
+        assert.isAbove(steps, 20)
+      })
+    )
+  }
+
   for (const act of ["interrupt", "stop", "close"] as const) {
     for (const failing of [false, true]) {
       it.effect(`${act} of a start that ${failing ? "fails" : "succeeds"}`, () =>

@@ -1,8 +1,12 @@
 import { assert, describe, expectTypeOf, it } from "@effect/vitest"
 import type { Layer } from "effect"
-import { Cause, Context, Data, Deferred, Effect, Exit, Fiber, Option, Schedule, Stream } from "effect"
+import { Cause, Clock, Context, Data, Deferred, Effect, Exit, Fiber, Option, Schedule, Stream } from "effect"
 import { Election, Memory, Supervisor } from "effect-ensemble"
 import { TestClock } from "effect/testing"
+import * as Crew from "../src/internal/supervisor/crew.ts"
+import type { Spec } from "../src/internal/supervisor/spec.ts"
+import { changesOf } from "../src/internal/supervisor/supervise.ts"
+import type { Status } from "../src/internal/supervisor/supervise.ts"
 
 class Broken extends Data.TaggedError("Broken")<{ readonly run: number }> {}
 class Other extends Data.TaggedError("Other")<{}> {}
@@ -739,6 +743,39 @@ describe("states", () => {
         late.map(({ state }) => state._tag),
         ["Stopped", "Disabled"]
       )
+    })
+  )
+
+  it.effect("are not collected for a subscriber who has gone", () =>
+    Effect.gen(function* () {
+      const crew = Crew.make({
+        strategy: "oneForOne",
+        stopMillis: 1_000,
+        clock: yield* Clock.Clock,
+        context: yield* Effect.context<never>()
+      })
+      const worker: Spec = {
+        name: "a",
+        begin: Effect.succeed(Effect.never),
+        restart: "never",
+        schedule: Schedule.recurs(0),
+        resetAfter: 0,
+        stopTimeout: 0,
+        optional: false
+      }
+      crew.add(worker, yield* Effect.context<never>())
+      const subscribe = <A>(use: (changes: Stream.Stream<Status>) => Effect.Effect<A>) =>
+        Effect.forkChild(use(changesOf(crew)), { startImmediately: true })
+      const interrupted = yield* subscribe(Stream.runDrain)
+      const satisfied = yield* subscribe((changes) => Stream.runDrain(Stream.take(changes, 2)))
+      yield* settle
+      assert.strictEqual(crew.listeners.size, 2)
+      yield* Fiber.interrupt(interrupted)
+      assert.strictEqual(crew.listeners.size, 1)
+      crew.begin(crew.slots)
+      yield* Fiber.join(satisfied)
+      assert.strictEqual(crew.listeners.size, 0)
+      crew.stop()
     })
   )
 

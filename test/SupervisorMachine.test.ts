@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause } from "effect"
+import * as Round from "../src/internal/supervisor/round.ts"
 import * as Rules from "../src/internal/supervisor/rules.ts"
 import * as Machine from "../src/internal/supervisor/workerMachine.ts"
 import type { WorkerEvent, WorkerState } from "../src/internal/supervisor/workerMachine.ts"
@@ -226,8 +227,14 @@ describe("a worker's states", () => {
   })
 })
 
-const standing = (states: ReadonlyArray<WorkerState>) => states.map((state, at) => ({ state, at }))
-const places = (workers: ReadonlyArray<{ readonly at: number }>) => workers.map(({ at }) => at)
+const standing = (states: ReadonlyArray<WorkerState>) => states.map((state, index) => ({ state, index }))
+const places = (workers: ReadonlyArray<{ readonly index: number }>) => workers.map(({ index }) => index)
+const together = (states: ReadonlyArray<WorkerState>) => {
+  const round = Round.make<Round.Standing>()
+  // In whatever order they come.
+  for (const worker of standing(states).toReversed()) Round.join(round, worker)
+  return round
+}
 
 describe("who restarts along", () => {
   const all = [running, running, running, running]
@@ -266,24 +273,58 @@ describe("who may begin", () => {
     ["restForOne", [enabled, abandoned("Enabled")], []]
   ]
   it.each(rows)("%s %o: %o", (strategy, round, wanted) => {
-    assert.deepStrictEqual(places(Rules.initDue(strategy, standing(round))), wanted)
+    assert.deepStrictEqual(places(Rules.initDue(strategy, together(round))), wanted)
   })
 
   it("runs when all that began together are initialized", () => {
-    assert.isTrue(Rules.runDue(standing([initialized, initialized])))
+    assert.isTrue(Rules.runDue(together([initialized, initialized])))
     for (const other of [enabled, initializing, restarting, stopping("Enabled"), abandoned("Enabled")]) {
-      assert.isFalse(Rules.runDue(standing([initialized, other])))
+      assert.isFalse(Rules.runDue(together([initialized, other])))
     }
+  })
+})
+
+describe("who begins together", () => {
+  it("is counted as it moves, comes and goes", () => {
+    const [first, second] = [
+      { index: 0, state: enabled },
+      { index: 1, state: enabled }
+    ]
+    const round = Round.make<{ readonly index: number; state: WorkerState }>()
+    const go = (worker: { state: WorkerState }, to: WorkerState) => {
+      const before = worker.state
+      worker.state = to
+      Round.move(round, before._tag, to._tag)
+    }
+    Round.join(round, second)
+    Round.join(round, first)
+    assert.strictEqual(Round.next(round), first)
+    go(first, initializing)
+    assert.deepStrictEqual(Rules.initDue("restForOne", round), [])
+    go(first, initialized)
+    assert.deepStrictEqual(Rules.initDue("restForOne", round), [second])
+    go(second, initializing)
+    // One that was initialized fails while it waits for the other.
+    go(first, restarting)
+    assert.strictEqual(Round.next(round), first)
+    go(first, enabled)
+    assert.deepStrictEqual(Rules.initDue("restForOne", round), [first])
+    go(first, initialized)
+    assert.isFalse(Rules.runDue(round))
+    Round.leave(round, second)
+    assert.isTrue(Rules.runDue(round))
   })
 })
 
 describe("who may be interrupted", () => {
   const some = [running, stopping("Stopped"), abandoned("Stopped"), stopping("Stopped"), stopped]
   it("is everybody, and in order the last", () => {
-    assert.deepStrictEqual(places(Rules.stopDue("oneForOne", standing(some))), [1, 3])
-    assert.deepStrictEqual(places(Rules.stopDue("oneForAll", standing(some))), [1, 3])
-    assert.deepStrictEqual(places(Rules.stopDue("restForOne", standing(some))), [3])
-    assert.deepStrictEqual(places(Rules.stopDue("restForOne", standing([running, stopped]))), [])
+    assert.deepStrictEqual(places(Rules.stopDue("oneForOne", standing(some), 5)), [1, 3])
+    assert.deepStrictEqual(places(Rules.stopDue("oneForAll", standing(some), 5)), [1, 3])
+    assert.deepStrictEqual(places(Rules.stopDue("restForOne", standing(some), 5)), [3])
+    assert.deepStrictEqual(places(Rules.stopDue("restForOne", standing(some), 4)), [3])
+    assert.deepStrictEqual(places(Rules.stopDue("restForOne", standing(some), 3)), [1])
+    assert.deepStrictEqual(places(Rules.stopDue("restForOne", standing([running, stopped]), 2)), [])
   })
 
   it("has its own bound, or its part of what is left", () => {

@@ -130,6 +130,52 @@ describe("a graceful stop", () => {
     })
   )
 
+  it.effect("one after another waits for those after it, also where each is disabled by itself", () =>
+    Effect.gen(function* () {
+      const told: Array<string> = []
+      const worker = (name: string) =>
+        Supervisor.worker(name, {
+          run: Effect.onInterrupt(Effect.never, () =>
+            Effect.andThen(
+              Effect.sync(() => told.push(name)),
+              Effect.sleep(100)
+            )
+          )
+        })
+      const supervisor = yield* Supervisor.make(["a", "b", "c", "d"].map(worker), { strategy: "restForOne" })
+      yield* settle
+      for (const name of ["c", "a", "d"]) yield* Effect.forkChild(supervisor.disable(name), { startImmediately: true })
+      const seen: Array<string> = []
+      for (let round = 0; round < 4; round++) {
+        seen.push(told.splice(0).join())
+        yield* advance(100)
+      }
+      // c was told before d was to stop; a has to wait for both.
+      assert.deepStrictEqual(seen, ["c,d", "a", "", ""])
+      assert.deepStrictEqual(
+        (yield* supervisor.statuses).map(({ state }) => state._tag),
+        ["Disabled", "Running", "Disabled", "Disabled"]
+      )
+      yield* stopped(supervisor, 100)
+    })
+  )
+
+  it.effect("one after another leaves no time to one that has ended before its turn", () =>
+    Effect.gen(function* () {
+      const brief = Supervisor.worker("brief", { run: Effect.sleep(50), restart: "never" })
+      const supervisor = yield* Supervisor.make([brief, slow("b", 60_000, { stopTimeout: 10_000 }), slow("c", 100)], {
+        strategy: "restForOne",
+        stopTimeout: "8 seconds"
+      })
+      yield* settle
+      yield* Effect.forkChild(supervisor.disable("c"), { startImmediately: true })
+      yield* Effect.forkChild(supervisor.disable("brief"), { startImmediately: true })
+      yield* advance(100)
+      assert.deepStrictEqual(outcomes(yield* stopped(supervisor, 8_000)), [["b", "abandoned", 8_000]])
+      yield* advance(60_000)
+    })
+  )
+
   it.effect("is one for all who ask, and leaves no fiber", () =>
     Effect.gen(function* () {
       let alive = 0

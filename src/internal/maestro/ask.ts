@@ -6,6 +6,7 @@ import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
+import type { AnyLayer } from "./erased.ts"
 import { DuplicateService } from "./errors.ts"
 import { met } from "./machine.ts"
 import { isMachinery, originsIn } from "./output.ts"
@@ -108,8 +109,8 @@ const implicitRun = (memoMap: Layer.MemoMap): Effect.Effect<Run> =>
   })
 
 /** The layer that stands for a service. */
-export const toLayer = (definition: Definition): Layer.Layer<never, unknown> => {
-  const self: Layer.Layer<never, unknown> = Layer.fromBuild((memoMap, scope) =>
+export const toLayer = (definition: Definition): AnyLayer => {
+  const self: AnyLayer = Layer.fromBuild((memoMap, scope) =>
     Effect.flatMap(CurrentRun, (run) =>
       run === undefined
         ? memoMap.getOrElseMemoize(self, scope, (inner, innerScope) =>

@@ -8,13 +8,15 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import type { AnyLayer } from "./erased.ts"
+import * as Countdown from "./countdown.ts"
 import { StartFailed } from "./errors.ts"
 import type { ServiceStatus } from "./model.ts"
 import { CurrentBuilder, makeMemoMap } from "./parts.ts"
 import type { Run } from "./run.ts"
-import { awaitStop, conclude, CurrentRun, enter, now } from "./run.ts"
+import { awaitStop, conclude, CurrentRun, cutBounds, enter, now } from "./run.ts"
 import { depend } from "./start.ts"
-import { plan, sweep } from "./stop.ts"
+import { sweep, timeLeft } from "./stop.ts"
 
 /** The run that a `Maestro` in the context speaks for. */
 export class RunOfMaestro extends Context.Service<RunOfMaestro, Run>()("effect-ensemble/Maestro/RunOfMaestro") {}
@@ -35,13 +37,22 @@ export const stopRun = (run: Run, exit: Exit.Exit<unknown, unknown>): Effect.Eff
     enter(run, "stopping")
     const { building } = run
     const interrupted = building === undefined ? Effect.void : Fiber.interrupt(building)
+    const left = timeLeft(run)
+    // Also for what began to stop before, with a limit of its own.
+    const end = Countdown.make(run.context, run.clock, left, () => cutBounds(run))
+    end.resume()
     const closing = Effect.runForkWith(run.context)(Effect.andThen(interrupted, Scope.close(run.rootScope, exit)))
-    return awaitStop(run, closing, Math.max(0, plan(run).deadline - now(run))).pipe(
+    return awaitStop(run, closing, left).pipe(
       Effect.flatMap((closed) => {
         run.rootClosed = closed
         return sweep(run, exit)
       }),
-      Effect.ensuring(Effect.sync(() => conclude(run))),
+      Effect.ensuring(
+        Effect.sync(() => {
+          end.cancel()
+          conclude(run)
+        })
+      ),
       Effect.uninterruptible
     )
   })
@@ -60,12 +71,7 @@ const failed = (run: Run, cause: Cause.Cause<unknown>): StartFailed => {
  * Builds the application on a fiber of the run, so that the run can be stopped by others than whoever asked for it, and in
  * a scope of the run, so that closing it can be bounded.
  */
-const start = Effect.fnUntraced(function* (
-  run: Run,
-  app: Layer.Layer<never, unknown>,
-  memoMap: Layer.MemoMap,
-  scope: Scope.Scope
-) {
+const start = Effect.fnUntraced(function* (run: Run, app: AnyLayer, memoMap: Layer.MemoMap, scope: Scope.Scope) {
   if (run.startedAt !== undefined) {
     return yield* Effect.die(new Error("Maestro.boot was called twice under one Maestro.layer. Give each its own"))
   }
@@ -86,7 +92,6 @@ const start = Effect.fnUntraced(function* (
   const exit = yield* Effect.interruptible(Fiber.await(building))
   if (Exit.isSuccess(exit) && !run.ending) {
     run.runningAt = now(run)
-    run.plan = undefined
     enter(run, "running")
     return exit.value
   }
@@ -94,7 +99,7 @@ const start = Effect.fnUntraced(function* (
   return yield* failed(run, Exit.isSuccess(exit) ? Cause.interrupt() : exit.cause)
 }, Effect.uninterruptible)
 
-export const boot = (app: Layer.Layer<never, unknown>): Layer.Layer<never, StartFailed> =>
+export const boot = (app: AnyLayer): Layer.Layer<never, StartFailed> =>
   Layer.fromBuildMemo((memoMap, scope) =>
     Effect.contextWith((context: Context.Context<never>) =>
       Option.match(Context.getOption(context, RunOfMaestro), {

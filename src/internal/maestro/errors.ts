@@ -100,9 +100,10 @@ export class StartFailed extends Schema.TaggedError<StartFailed>("effect-ensembl
  * @category errors
  * @since 0.1.0
  */
-export class ServiceUnavailable extends Schema.TaggedError<ServiceUnavailable>(
-  "effect-ensemble/Maestro/ServiceUnavailable"
-)("ServiceUnavailable", { status: Status }) {
+export class ServiceNotReady extends Schema.TaggedError<ServiceNotReady>("effect-ensemble/Maestro/ServiceNotReady")(
+  "ServiceNotReady",
+  { status: Status }
+) {
   override get message(): string {
     return `A service is not available: ${describeStatus(this.status)}`
   }

@@ -3,6 +3,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type { AnyLayer } from "./erased.ts"
 import { toLayer } from "./ask.ts"
 import type { Node } from "./definitions.ts"
 import { inOrder, nameOf, problemsOf } from "./definitions.ts"
@@ -13,7 +14,7 @@ import { CurrentBuilder } from "./parts.ts"
 import { define } from "./service.ts"
 
 export interface Defined extends Node {
-  readonly layer: Layer.Layer<never, unknown>
+  readonly layer: AnyLayer
   readonly policy?: Policy<never, never> | undefined
 }
 
@@ -23,18 +24,18 @@ const named = (name: string): Context.Reference<Context.Context<never> | undefin
     defaultValue: () => undefined
   })
 
-const underItsName = (name: string, service: Layer.Layer<never, unknown>): Layer.Layer<never, unknown> =>
+const underItsName = (name: string, service: AnyLayer): AnyLayer =>
   Layer.fromBuild((memoMap, scope) =>
     Effect.map(Layer.buildWithMemoMap(service, memoMap, scope), (context) => Context.make(named(name), context))
   )
 
-const beside = (layers: ReadonlyArray<Layer.Layer<never, unknown>>): Layer.Layer<never, unknown> => {
+const beside = (layers: ReadonlyArray<AnyLayer>): AnyLayer => {
   const [first, ...rest] = layers
   return first === undefined ? Layer.empty : Layer.mergeAll(first, ...rest)
 }
 
-const compose = (definitions: ReadonlyArray<Defined>): Layer.Layer<never, unknown> => {
-  const layers = new Map<string, Layer.Layer<never, unknown>>()
+const compose = (definitions: ReadonlyArray<Defined>): AnyLayer => {
+  const layers = new Map<string, AnyLayer>()
   for (const { dependsOn = [], layer, name, optional = false, policy = {} } of inOrder(definitions)) {
     const dependencies = dependsOn.flatMap((edge) => layers.get(nameOf(edge)) ?? [])
     const whole = dependencies.length === 0 ? layer : Layer.provide(layer, beside(dependencies))
@@ -44,8 +45,8 @@ const compose = (definitions: ReadonlyArray<Defined>): Layer.Layer<never, unknow
 }
 
 /** Checked when it is built and before anything starts; composed once, so that it is the same layer each time. */
-export const fromGraph = (definitions: ReadonlyArray<Defined>): Layer.Layer<never, unknown> => {
-  let composed: Layer.Layer<never, unknown> | undefined
+export const fromGraph = (definitions: ReadonlyArray<Defined>): AnyLayer => {
+  let composed: AnyLayer | undefined
   return Layer.suspend(() => {
     if (composed === undefined) {
       const problems = problemsOf(definitions)

@@ -8,7 +8,7 @@ import * as PubSub from "effect/PubSub"
 import * as Stream from "effect/Stream"
 import * as Cell from "../cell.ts"
 import { statesOf, stopRun } from "./boot.ts"
-import { ServiceUnavailable, UnknownService } from "./errors.ts"
+import { ServiceNotReady, UnknownService } from "./errors.ts"
 import type { Dependency, Handle, ServiceCheck, ServiceEvent, ServiceGraph, ServiceStatus } from "./model.ts"
 import { reportOf } from "./report.ts"
 import type { Run } from "./run.ts"
@@ -35,7 +35,7 @@ const events = (run: Run): Stream.Stream<ServiceEvent> =>
     })
   )
 
-const ready = (run: Run, name: string): Effect.Effect<void, ServiceUnavailable | UnknownService> => {
+const ready = (run: Run, name: string): Effect.Effect<void, ServiceNotReady | UnknownService> => {
   const starting = () => run.phase.value === "idle" || run.phase.value === "starting"
   const isDecided = () => {
     const service = run.services.get(name)
@@ -46,7 +46,7 @@ const ready = (run: Run, name: string): Effect.Effect<void, ServiceUnavailable |
     Effect.gen(function* () {
       const service = run.services.get(name)
       if (service === undefined) return yield* new UnknownService({ service: name, known: [...run.services.keys()] })
-      if (!isUp(service.status)) return yield* new ServiceUnavailable({ status: service.status })
+      if (!isUp(service.status)) return yield* new ServiceNotReady({ status: service.status })
     })
   )
 }

@@ -6,12 +6,13 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
+import type { AnyLayer } from "./erased.ts"
 import { boot, stopRun } from "./boot.ts"
 import * as Countdown from "./countdown.ts"
 import { describeCause, describeStatus } from "./describe.ts"
-import { plan } from "./stop.ts"
+import { timeLeft } from "./stop.ts"
 import type { Run } from "./run.ts"
-import { awaitStop, enter, escalate, now } from "./run.ts"
+import { awaitStop, enter, escalate } from "./run.ts"
 
 export type Signal = "SIGINT" | "SIGTERM"
 
@@ -27,9 +28,9 @@ export interface Host {
 }
 
 export interface Settings {
-  readonly app: Layer.Layer<never, unknown>
+  readonly app: AnyLayer
   /** Built before the services and released after them. */
-  readonly around: Layer.Layer<never, unknown>
+  readonly around: AnyLayer
   readonly context: Context.Context<never>
   readonly drainMillis: number
   readonly signalExitCode: (signal: Signal) => number
@@ -82,7 +83,7 @@ const exitCodeOf = (run: Run, signals: Signals, settings: Settings, started: Exi
 const close = (run: Run, scope: Scope.Closeable): Effect.Effect<boolean> =>
   Effect.suspend(() => {
     const closing = Effect.runForkWith(run.context)(Scope.close(scope, Exit.void))
-    return Effect.map(awaitStop(run, closing, Math.max(0, plan(run).deadline - now(run))), (closed) =>
+    return Effect.map(awaitStop(run, closing, timeLeft(run)), (closed) =>
       closed === undefined ? false : Exit.isSuccess(closed)
     )
   })

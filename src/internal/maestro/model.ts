@@ -5,7 +5,7 @@ import type * as Effect from "effect/Effect"
 import type * as Graph from "effect/Graph"
 import type * as Schedule from "effect/Schedule"
 import type * as Stream from "effect/Stream"
-import type { ServiceUnavailable, StartTimeout, UnknownService } from "./errors.ts"
+import type { ServiceNotReady, StartTimeout, UnknownService } from "./errors.ts"
 
 /**
  * Where a service stands.
@@ -250,7 +250,7 @@ export interface Handle {
   readonly phase: Effect.Effect<Phase>
   readonly phases: Stream.Stream<Phase>
   readonly checks: Effect.Effect<ReadonlyArray<ServiceCheck>>
-  readonly ready: (name: string) => Effect.Effect<void, ServiceUnavailable | UnknownService>
+  readonly ready: (name: string) => Effect.Effect<void, ServiceNotReady | UnknownService>
   readonly graph: Effect.Effect<ServiceGraph>
   readonly report: Effect.Effect<Report>
   readonly stop: Effect.Effect<void>

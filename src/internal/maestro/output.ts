@@ -10,8 +10,8 @@ const originPrefix = "effect-ensemble/Maestro/origin/"
 const optionalPrefix = "effect-ensemble/Maestro/optional/"
 
 /** Goes with what a service provides, so that its users can be told from the context alone. */
-const origin = (service: Service): Context.Service<Service, Service> =>
-  Context.Service<Service, Service>(originPrefix + service.definition.name)
+const mark = (context: Context.Context<never>, service: Service): Context.Context<never> =>
+  Context.addUnsafe(context, originPrefix + service.definition.name, service)
 
 /** The services whose output is in a context. */
 export const originsIn = (context: Context.Context<never>): ReadonlyArray<Service> => {
@@ -45,9 +45,9 @@ export const outputFor = (
   service: Service,
   result: Exit.Exit<Context.Context<never>, unknown>
 ): Exit.Exit<Context.Context<never>, unknown> => {
-  const mark = (context: Context.Context<never>): Context.Context<never> =>
-    Context.add(context, origin(service), service)
-  if (!service.definition.optional) return Exit.map(result, mark)
-  if (Exit.isSuccess(result)) return Exit.succeed(mark(asOptional(result.value)))
-  return Cause.hasInterruptsOnly(result.cause) ? result : Exit.succeed(mark(Context.empty()))
+  if (Exit.isSuccess(result)) {
+    return Exit.succeed(mark(service.definition.optional ? asOptional(result.value) : result.value, service))
+  }
+  const passes = !service.definition.optional || Cause.hasInterruptsOnly(result.cause)
+  return passes ? result : Exit.succeed(mark(Context.empty(), service))
 }

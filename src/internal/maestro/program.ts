@@ -6,6 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
+import type { AnyLayer } from "./erased.ts"
 import { boot, RunOfMaestro, stopRun } from "./boot.ts"
 import type { StartFailed } from "./errors.ts"
 import type { Run } from "./run.ts"
@@ -28,7 +29,7 @@ export interface Program {
 
 /** `provideRun` makes what the application sees of its run. */
 export const makeProgram = (
-  app: Layer.Layer<never, unknown>,
+  app: AnyLayer,
   stopMillis: number,
   provideRun: (run: Run) => Context.Context<never>
 ): Effect.Effect<Program> =>

@@ -195,10 +195,17 @@ export const awaitStop = <A, E>(run: Run, fiber: Fiber.Fiber<A, E>, millis: numb
   )
 }
 
-/** Leaves no more time to anything: what has not stopped is abandoned at once. */
+/** Leaves no more time to the stops under way: what has not stopped is abandoned at once. */
+export const cutBounds = (run: Run): void => {
+  // Not those that begin by it: they are given what is left, which is nothing, and a moment for what needs no time.
+  const underWay = [...run.bounds]
+  for (const bound of underWay) bound.cut()
+}
+
+/** The user has lost patience. */
 export const escalate = (run: Run): void => {
   run.escalated = true
-  for (const bound of run.bounds) bound.cut()
+  cutBounds(run)
 }
 
 /** Ends the start: no service can be blamed for what is wrong, and none may recover from it. */

@@ -5,9 +5,9 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import type * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import type { AnyLayer } from "./erased.ts"
 import type { Countdown } from "./countdown.ts"
 import type { FailureReason, Policy, ServiceEvent, ServiceStatus } from "./model.ts"
 
@@ -28,7 +28,7 @@ export interface Definition {
   readonly health: Effect.Effect<unknown, unknown> | undefined
   readonly healthMillis: number
   /** The user's layer: what it provides and needs is known to the combinator's type, and nowhere else. */
-  readonly layer: Layer.Layer<never, unknown>
+  readonly layer: AnyLayer
 }
 
 const millisOf = (input: Duration.Input | undefined, otherwise: number): number =>

@@ -105,44 +105,47 @@ const cleanUp = Effect.fnUntraced(function* (scope: Scope.Closeable, exit: Built
  * One construction in a scope of its own. What fails is cleaned up before its failure is told, and so is what
  * succeeds when nobody wants it any more.
  */
-const construct = (run: Run, service: Service, restore: Restore, unwanted: () => boolean): Effect.Effect<Built> =>
+const construct = (run: Run, service: Service, restore: Restore, isWanted: () => boolean): Effect.Effect<Built> =>
   Effect.suspend(() => {
     const scope = Scope.makeUnsafe()
     service.scope = scope
     const memoMap = run.memoMap ?? Layer.makeMemoMapUnsafe()
     const build = Layer.buildWithMemoMap(service.definition.layer, memoMap, scope)
     return Effect.flatMap(Effect.exit(restore(build)), (exit) =>
-      Exit.isFailure(exit) || unwanted() ? cleanUp(scope, exit) : Effect.succeed(exit)
+      Exit.isFailure(exit) || !isWanted() ? cleanUp(scope, exit) : Effect.succeed(exit)
     )
   })
 
-/** A construction that keeps its bound also where it cannot be interrupted: past it, it goes on apart. */
+/**
+ * A construction that keeps its bound also where it cannot be interrupted: past it, it goes on apart, and a stop of the
+ * service finds it there.
+ */
 const constructWithin = (run: Run, service: Service, restore: Restore, millis: number): Effect.Effect<Built> =>
   Effect.suspend(() => {
-    let timedOut = false
+    // Whichever comes first in one turn: both fibers may yield afterwards, and then the other must not come true as well.
+    let came: "success" | "timeout" | undefined
+    const isFirst = (what: "success" | "timeout"): boolean => (came ??= what) === what
     const fiber = Effect.runForkWith(service.context)(
-      Effect.uninterruptibleMask((inner) => construct(run, service, inner, () => timedOut))
+      Effect.uninterruptibleMask((inner) => construct(run, service, inner, () => isFirst("success")))
     )
     service.lingering = fiber
     fiber.addObserver(() => {
       if (service.lingering === fiber) service.lingering = undefined
     })
     const awaited = Countdown.within(fiber, (onZero) => {
-      const countdown = Countdown.make(run.context, run.clock, millis, onZero)
+      const countdown = Countdown.make(run.context, run.clock, millis, () => {
+        if (isFirst("timeout")) onZero()
+      })
       service.countdown = countdown
       if (service.pending === 0) countdown.resume()
       return countdown
     })
-    return restore(awaited).pipe(
-      Effect.map((done): Built => {
-        if (done !== undefined) return Exit.isSuccess(done) ? done.value : Exit.failCause(done.cause)
-        timedOut = true
-        fiber.interruptUnsafe()
-        const { attempt, definition } = service
-        return Exit.fail(new StartTimeout({ service: definition.name, attempt, timeoutMillis: millis }))
-      }),
-      Effect.onInterrupt(() => Fiber.interrupt(fiber))
-    )
+    return Effect.map(restore(awaited), (done): Built => {
+      if (done !== undefined) return Exit.isSuccess(done) ? done.value : Exit.failCause(done.cause)
+      fiber.interruptUnsafe()
+      const { attempt, definition } = service
+      return Exit.fail(new StartTimeout({ service: definition.name, attempt, timeoutMillis: millis }))
+    })
   })
 
 /** The typed failure of the service's own construction: nothing else is ever tried again. */
@@ -172,7 +175,7 @@ const constructAll = Effect.fnUntraced(function* (run: Run, service: Service, re
     }
     const exit = Number.isFinite(startMillis)
       ? yield* constructWithin(run, service, restore, startMillis)
-      : yield* construct(run, service, restore, () => false)
+      : yield* construct(run, service, restore, () => true)
     // Let the whole composition be met before the first constructor's end is told: what fails at once would otherwise
     // hide the services beside it, and a late one would miss its dependency's waiting.
     if (service.launching) yield* Effect.yieldNow

@@ -37,20 +37,21 @@ const weigh = (services: Iterable<Service>): ReadonlyMap<Service, number> => {
   return weights
 }
 
-/** Shares the time out, once for each stop of the whole. A start that fails is stopped like a program that ends. */
-export const plan = (run: Run): StopPlan => {
+/** Shares the time out, once: when the whole has to stop. */
+const plan = (run: Run): StopPlan => {
   run.plan ??= { deadline: now(run) + run.stopMillis, weights: weigh(run.services.values()) }
   return run.plan
 }
 
+/** What is left of the time for the whole. */
+export const timeLeft = (run: Run): number => (run.escalated ? 0 : Math.max(0, plan(run).deadline - now(run)))
+
 /** What a service's clean-up may take: its own limit, or its share of what is left when the whole has to end. */
 const budgetOf = (run: Run, service: Service): number => {
   const own = service.definition.stopMillis
-  if (run.escalated) return 0
-  if (run.implicit || run.phase.value === "running" || run.phase.value === "draining") return own
-  const { deadline, weights } = plan(run)
-  const left = Math.max(0, deadline - now(run))
-  const heaviest = weights.get(service) ?? own
+  if (!run.ending) return own
+  const left = timeLeft(run)
+  const heaviest = plan(run).weights.get(service) ?? own
   // A limit of infinity has no share; nor has one of nothing.
   return heaviest === 0 || !Number.isFinite(heaviest) ? Math.min(own, left) : Math.min(own, (left * own) / heaviest)
 }

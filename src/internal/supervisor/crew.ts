@@ -14,6 +14,7 @@ import * as Latch from "effect/Latch"
 import * as Notifier from "../notifier.ts"
 import type { StopReport, WorkerStop } from "./errors.ts"
 import { report } from "./journal.ts"
+import * as Round from "./round.ts"
 import * as Rules from "./rules.ts"
 import { makePacer, run } from "./run.ts"
 import type { Pacer } from "./run.ts"
@@ -35,19 +36,13 @@ export interface Slot {
   restarts: number
   cause: Cause.Cause<unknown> | undefined
   /** Those with which it begins: none of them runs before all have done their init. */
-  round: Round | undefined
+  round: Round.Round<Slot> | undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   gate: Latch.Latch | undefined
   timer: Fiber.Fiber<void> | undefined
   runsSince: bigint | undefined
   toldAt: bigint | undefined
   stop: WorkerStop | undefined
-}
-
-/** Workers that begin together; in order, until somebody comes or goes. */
-interface Round {
-  readonly members: Set<Slot>
-  inOrder: ReadonlyArray<Slot> | undefined
 }
 
 export interface Crew {
@@ -78,14 +73,20 @@ export interface CrewOptions {
 export const make = ({ clock, context, stopMillis, strategy }: CrewOptions): Crew => {
   const slots: Array<Slot> = []
   const byName = new Map<string, Slot>()
-  const rounds = new Set<Round>()
+  const rounds = new Set<Round.Round<Slot>>()
+  /** Those in which something has changed since the rules were last asked. */
+  const touched = new Set<Round.Round<Slot>>()
   const listeners = new Set<(slot: Slot) => void>()
   const notifier = Notifier.make()
   const events: Array<{ readonly slot: Slot; readonly event: WorkerEvent }> = []
   const fork: Fork = Effect.runForkWith(context)
   let isDraining = false
-  /** How many are to stop and have not been told so yet: while there are none, nobody need be looked for. */
-  let untold = 0
+  /** How many are to stop and have not been told so yet, and how long they may take: while there are none, nobody need be looked for. */
+  const untold = { count: 0, millis: 0 }
+  /** None is to stop from here on. */
+  let stopEnd = 0
+  /** When all are to stop: so many of the first have. */
+  let stopped = 0
   let closing:
     | { readonly since: bigint; readonly told: ReadonlyArray<Slot>; readonly timer: Fiber.Fiber<void> }
     | undefined
@@ -116,6 +117,10 @@ export const make = ({ clock, context, stopMillis, strategy }: CrewOptions): Cre
     const after = Machine.transition(before, event)
     if (after === before) return
     slot.state = after
+    if (slot.round !== undefined) {
+      Round.move(slot.round, before._tag, after._tag)
+      touched.add(slot.round)
+    }
     slot.since = clock.currentTimeMillisUnsafe()
     if (event._tag === "Ended") ended(slot, before, event.cause)
     enter(slot, before)
@@ -125,15 +130,18 @@ export const make = ({ clock, context, stopMillis, strategy }: CrewOptions): Cre
 
   const enter = (slot: Slot, before: WorkerState): void => {
     const { state } = slot
-    if (state._tag === "Stopping" && before._tag !== "Stopping") untold++
+    if (state._tag === "Stopping" && before._tag !== "Stopping") {
+      countUntold(slot, 1)
+      stopEnd = Math.max(stopEnd, slot.index + 1)
+    }
     // It has ended, or its time was up, before its turn had come.
-    if (before._tag === "Stopping" && state._tag !== "Stopping" && slot.toldAt === undefined) untold--
+    if (before._tag === "Stopping" && state._tag !== "Stopping" && slot.toldAt === undefined) countUntold(slot, -1)
     // A timer belongs to the state that set it: the delay of a restart, the bound of a stop.
     if (before._tag === "Restarting" || (before._tag === "Stopping" && state._tag !== "Stopping")) cancelTimer(slot)
     if (Machine.isAtRest(state) || ("next" in state && state.next !== "Enabled")) leaveRound(slot)
     switch (state._tag) {
       case "Enabled":
-        if (slot.round === undefined) joinRound(slot, makeRound())
+        if (slot.round === undefined) joinRound(slot, Round.make())
         if (Machine.isAtRest(before)) {
           slot.restarts = 0
           slot.cause = undefined
@@ -158,6 +166,11 @@ export const make = ({ clock, context, stopMillis, strategy }: CrewOptions): Cre
         slot.stop = { name: slot.spec.name, outcome: "abandoned", millis: toldFor(slot), cause: undefined }
         return
     }
+  }
+
+  const countUntold = (slot: Slot, by: 1 | -1): void => {
+    untold.count += by
+    untold.millis += by * millis(slot.spec.stopTimeout)
   }
 
   const start = (slot: Slot): void => {
@@ -216,25 +229,26 @@ export const make = ({ clock, context, stopMillis, strategy }: CrewOptions): Cre
     timer?.interruptUnsafe()
   }
 
-  const joinRound = (slot: Slot, round: Round): void => {
+  const joinRound = (slot: Slot, round: Round.Round<Slot>): void => {
+    if (slot.round === round) return
     leaveRound(slot)
     slot.round = round
-    round.members.add(slot)
-    round.inOrder = undefined
+    Round.join(round, slot)
     rounds.add(round)
+    touched.add(round)
   }
 
   const leaveRound = (slot: Slot): void => {
     const { round } = slot
     if (round === undefined) return
-    round.members.delete(slot)
-    round.inOrder = undefined
+    Round.leave(round, slot)
+    touched.add(round)
     slot.round = undefined
   }
 
   /** Takes along whom the strategy says. One that has not come to run yet keeps those waiting that wait for it. */
   const recall = (slot: Slot): void => {
-    const round = slot.round ?? makeRound()
+    const round = slot.round ?? Round.make<Slot>()
     joinRound(slot, round)
     for (const sibling of Rules.alongside(strategy, slots, slot)) {
       joinRound(sibling, round)
@@ -244,19 +258,22 @@ export const make = ({ clock, context, stopMillis, strategy }: CrewOptions): Cre
 
   /** What the rules allow now that no event is left. */
   const settle = (): void => {
-    for (const round of rounds) {
-      round.inOrder ??= [...round.members].sort((a, b) => a.index - b.index)
-      if (Rules.runDue(round.inOrder)) {
+    for (const round of touched) {
+      if (Rules.runDue(round)) {
         rounds.delete(round)
-        for (const slot of round.inOrder) {
+        for (const slot of Round.inOrder(round)) {
           slot.round = undefined
           events.push({ slot, event: { _tag: "RunDue" } })
         }
-      }
-      for (const slot of Rules.initDue(strategy, round.inOrder)) events.push({ slot, event: { _tag: "InitDue" } })
+      } else for (const slot of Rules.initDue(strategy, round)) events.push({ slot, event: { _tag: "InitDue" } })
     }
-    if (untold > 0) for (const slot of Rules.stopDue(strategy, slots)) tell(slot)
-    if (closing !== undefined && closed === undefined && slots.every(hasStopped)) {
+    touched.clear()
+    if (untold.count > 0) {
+      const due = Rules.stopDue(strategy, slots, stopEnd)
+      if (strategy === "restForOne") stopEnd = due[0] === undefined ? 0 : due[0].index + 1
+      for (const slot of due) tell(slot)
+    }
+    if (closing !== undefined && closed === undefined && haveAllStopped()) {
       closing.timer.interruptUnsafe()
       const workers = closing.told.flatMap(({ stop }) => (stop === undefined ? [] : [stop]))
       closed = {
@@ -267,10 +284,16 @@ export const make = ({ clock, context, stopMillis, strategy }: CrewOptions): Cre
     }
   }
 
+  /** Nobody begins again once all are to stop, so each need be looked at until it has. */
+  const haveAllStopped = (): boolean => {
+    for (let slot = slots[stopped]; slot !== undefined && hasStopped(slot); slot = slots[stopped]) stopped++
+    return stopped === slots.length
+  }
+
   const tell = (slot: Slot): void => {
     if (slot.toldAt !== undefined) return
     slot.toldAt = now()
-    untold--
+    countUntold(slot, -1)
     alarm(slot, stopBudget(slot), { _tag: "TimedOut" })
     slot.fiber?.interruptUnsafe()
   }
@@ -278,13 +301,7 @@ export const make = ({ clock, context, stopMillis, strategy }: CrewOptions): Cre
   const stopBudget = (slot: Slot): number => {
     const own = millis(slot.spec.stopTimeout)
     if (closing === undefined) return own
-    let toCome = own
-    if (strategy === "restForOne") {
-      for (const { spec, state, toldAt } of slots) {
-        if (state._tag === "Stopping" && toldAt === undefined) toCome += millis(spec.stopTimeout)
-      }
-    }
-    return Rules.stopBudget(strategy, own, toCome, Math.max(0, stopMillis - millisSince(closing.since)))
+    return Rules.stopBudget(strategy, own, own + untold.millis, Math.max(0, stopMillis - millisSince(closing.since)))
   }
 
   const close = (): void => {
@@ -326,7 +343,7 @@ export const make = ({ clock, context, stopMillis, strategy }: CrewOptions): Cre
       return slot
     },
     begin: (beginning) => {
-      const round = makeRound()
+      const round = Round.make<Slot>()
       for (const slot of beginning) {
         if (Machine.isAtRest(slot.state)) joinRound(slot, round)
         events.push({ slot, event: { _tag: "Enable" } })
@@ -349,7 +366,5 @@ export const make = ({ clock, context, stopMillis, strategy }: CrewOptions): Cre
 }
 
 const isEnding = ({ _tag }: WorkerState): boolean => _tag === "Stopping" || _tag === "Abandoned"
-
-const makeRound = (): Round => ({ members: new Set(), inOrder: undefined })
 
 const hasStopped = ({ state }: Slot): boolean => Machine.isAtRest(state) || state._tag === "Abandoned"

@@ -1,6 +1,7 @@
 /** What the strategies mean: who restarts with whom, and in which order workers begin and end. */
+import * as Round from "./round.ts"
+import type { Standing } from "./round.ts"
 import { isAtRest } from "./workerMachine.ts"
-import type { WorkerState } from "./workerMachine.ts"
 
 /**
  * What workers owe each other: nothing; everything; or each builds on those before it.
@@ -9,20 +10,11 @@ import type { WorkerState } from "./workerMachine.ts"
  */
 export type Strategy = "oneForOne" | "oneForAll" | "restForOne"
 
-/** A worker, as far as the rules are concerned. Lists of them are in the order in which the workers were given. */
-interface Standing {
-  readonly state: WorkerState
-}
-
-const isEnding = ({ state }: Standing): boolean => state._tag === "Stopping" || state._tag === "Abandoned"
-
 /** It does not run, or stops without a next run to come. */
 const isLeaving = ({ state }: Standing): boolean =>
   isAtRest(state) || ((state._tag === "Stopping" || state._tag === "Abandoned") && state.next !== "Enabled")
 
 const isEnabled = ({ state }: Standing): boolean => state._tag === "Enabled"
-const isRestarting = ({ state }: Standing): boolean => state._tag === "Restarting"
-const isInitialized = ({ state }: Standing): boolean => state._tag === "Initialized"
 const isStopping = ({ state }: Standing): boolean => state._tag === "Stopping"
 
 /** Those that have to restart when this one does: what is at rest stays so. */
@@ -32,28 +24,39 @@ export const alongside = <W extends Standing>(
   restarting: W
 ): ReadonlyArray<W> => {
   if (strategy === "oneForOne") return []
-  const candidates = strategy === "oneForAll" ? workers : workers.slice(workers.indexOf(restarting) + 1)
+  const candidates = strategy === "oneForAll" ? workers : workers.slice(restarting.index + 1)
   return candidates.filter((worker) => worker !== restarting && !isLeaving(worker))
 }
 
 /** Who of a round, the workers that begin together, may do its init now. */
-export const initDue = <W extends Standing>(strategy: Strategy, round: ReadonlyArray<W>): ReadonlyArray<W> => {
-  if (strategy === "oneForOne") return round.filter(isEnabled)
+export const initDue = <W extends Standing>(strategy: Strategy, round: Round.Round<W>): ReadonlyArray<W> => {
+  if (Round.count(round, "Enabled") === 0) return []
+  if (strategy === "oneForOne") return Round.inOrder(round).filter(isEnabled)
   // No run of a round begins while an old one of it goes on.
-  if (round.some(isEnding)) return []
-  if (strategy === "oneForAll") return round.some(isRestarting) ? [] : round.filter(isEnabled)
-  const next = round.find((worker) => !isInitialized(worker))
+  if (Round.count(round, "Stopping") + Round.count(round, "Abandoned") > 0) return []
+  if (strategy === "oneForAll") {
+    return Round.count(round, "Restarting") > 0 ? [] : Round.inOrder(round).filter(isEnabled)
+  }
+  const next = Round.next(round)
   return next !== undefined && isEnabled(next) ? [next] : []
 }
 
 /** Whether all that begin together have done their init. */
-export const runDue = (round: ReadonlyArray<Standing>): boolean => round.every(isInitialized)
+export const runDue = (round: Round.Round<Standing>): boolean =>
+  Round.count(round, "Initialized") === round.members.size
 
-/** Who of those that are to stop may be interrupted now. */
-export const stopDue = <W extends Standing>(strategy: Strategy, workers: ReadonlyArray<W>): ReadonlyArray<W> => {
+/** Who of those that are to stop may be interrupted now. From `end` on, none is to stop. */
+export const stopDue = <W extends Standing>(
+  strategy: Strategy,
+  workers: ReadonlyArray<W>,
+  end: number
+): ReadonlyArray<W> => {
   if (strategy !== "restForOne") return workers.filter(isStopping)
-  const last = workers.findLast(isStopping)
-  return last === undefined ? [] : [last]
+  for (let index = end - 1; index >= 0; index--) {
+    const worker = workers[index]
+    if (worker !== undefined && isStopping(worker)) return [worker]
+  }
+  return []
 }
 
 /**

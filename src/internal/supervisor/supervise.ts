@@ -118,7 +118,7 @@ export const start = Effect.fnUntraced(function* (
     await: settled(crew.isAtRest),
     stop: Effect.tap(stop, () => Effect.sync(() => (isTold = true))),
     statuses: Effect.sync(() => crew.slots.map(statusOf)),
-    changes: Stream.unwrap(Effect.map(follow(crew), Stream.fromQueue)),
+    changes: changesOf(crew),
     enable: Effect.fn("Supervisor.enable")(function* (name) {
       yield* Effect.annotateCurrentSpan({ worker: name })
       const slot = yield* find(name)
@@ -148,15 +148,17 @@ export const start = Effect.fnUntraced(function* (
 })
 
 /** The present status of each worker and then every later one: read and followed in one turn, so that none is lost between. */
-const follow = (crew: Crew.Crew): Effect.Effect<Queue.Dequeue<Status>, never, Scope.Scope> =>
-  Effect.flatMap(Queue.unbounded<Status>(), (queue) => {
-    const listener = (slot: Crew.Slot) => void Queue.offerUnsafe(queue, statusOf(slot))
-    return Effect.acquireRelease(
-      Effect.sync(() => {
-        crew.slots.forEach(listener)
-        crew.listeners.add(listener)
-        return queue
-      }),
-      () => Effect.sync(() => crew.listeners.delete(listener))
-    )
-  })
+export const changesOf = (crew: Pick<Crew.Crew, "slots" | "listeners">): Stream.Stream<Status> =>
+  Stream.unwrap(
+    Effect.flatMap(Queue.unbounded<Status>(), (queue) => {
+      const listener = (slot: Crew.Slot) => void Queue.offerUnsafe(queue, statusOf(slot))
+      return Effect.acquireRelease(
+        Effect.sync(() => {
+          crew.slots.forEach(listener)
+          crew.listeners.add(listener)
+          return Stream.fromQueue(queue)
+        }),
+        () => Effect.sync(() => crew.listeners.delete(listener))
+      )
+    })
+  )
