@@ -89,8 +89,9 @@ export interface Undecoded {
  *
  * **Details**
  *
- * `since` is the wall time in milliseconds at which the link was lost. A `Stale` view is the last one that was known: fine for
- * sending requests to, never enough to lead, to pass a barrier or to take a seat.
+ * `since` is the wall time in milliseconds at which the link was lost, or since when the group has changed faster than it can be read;
+ * then everything up to the view's revision is in it, and some of what came later may be. A `Stale` view is the last one that was known:
+ * fine for sending requests to, never enough to lead, to pass a barrier or to take a seat.
  *
  * @category models
  * @since 0.1.0

@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { CoordinatorError } from "../CoordinatorError.ts"
-import type { Change, GroupView, Member } from "../Group.ts"
+import type { Change, Freshness, GroupView, Member } from "../Group.ts"
 import * as Group from "../Group.ts"
 import * as metrics from "./metrics.ts"
 import * as Notifier from "./notifier.ts"
@@ -43,7 +43,15 @@ export interface Step {
   readonly changes: ReadonlyArray<Change<string>>
 }
 
-const fresh = { _tag: "Fresh" } as const
+/** A view that was stale already has been so since then, whatever the cause is now. */
+const freshnessOf = (
+  { freshness }: GroupView<string>,
+  unsettled: CoordinatorError | undefined,
+  at: number
+): Freshness =>
+  unsettled === undefined
+    ? { _tag: "Fresh" }
+    : { _tag: "Stale", since: freshness._tag === "Stale" ? freshness.since : at, cause: unsettled }
 
 const max = (a: bigint, b: bigint): bigint => (a > b ? a : b)
 
@@ -69,22 +77,31 @@ export const fold = (view: GroupView<string>, feed: Feed, owns: Owns, at: number
       const { epoch, revision } = feed.snapshot
       const changes = Group.diff(view, viewOf(feed.snapshot, owns))
       const reached = epoch === view.epoch ? max(view.revision, revision) : revision
-      return { changes, view: Group.applyChanges(view, changes, { revision: reached, epoch, freshness: fresh }) }
+      const freshness = freshnessOf(view, feed.unsettled, at)
+      return { changes, view: Group.applyChanges(view, changes, { revision: reached, epoch, freshness }) }
     }
     case "Changes": {
-      if (feed.revision <= view.revision) return { view, changes: [] }
+      // What is not settled lies beyond its revision by nature, so the number cannot tell that it is old.
+      if (feed.unsettled === undefined && feed.revision <= view.revision) return { view, changes: [] }
       const changes: Array<Change<string>> = []
       for (const id of feed.removes) {
         const member = Option.getOrUndefined(view.get(id))
         if (member !== undefined) changes.push({ _tag: "Left", member })
       }
       for (const entry of feed.puts) changes.push(...put(view, memberOf(entry, owns)))
-      const reached = { revision: feed.revision, epoch: view.epoch, freshness: fresh }
-      return { changes, view: Group.applyChanges(view, changes, reached) }
+      return {
+        changes,
+        view: Group.applyChanges(view, changes, {
+          revision: max(view.revision, feed.revision),
+          epoch: view.epoch,
+          freshness: freshnessOf(view, feed.unsettled, at)
+        })
+      }
     }
     case "Progress": {
       if (view.freshness._tag === "Fresh" && feed.revision <= view.revision) return { view, changes: [] }
-      const reached = { revision: max(view.revision, feed.revision), epoch: view.epoch, freshness: fresh }
+      const freshness = freshnessOf(view, undefined, at)
+      const reached = { revision: max(view.revision, feed.revision), epoch: view.epoch, freshness }
       return { changes: [], view: Group.applyChanges(view, [], reached) }
     }
     case "Disconnected": {

@@ -31,14 +31,20 @@ export interface Snapshot {
   readonly epoch: number
 }
 
-/** What a group's upstream watch tells, in order. Reconnecting and re-listing have happened below. */
+/**
+ * What a group's upstream watch tells, in order. Reconnecting and re-listing have happened below.
+ *
+ * With `unsettled` it is not exactly what the store had at `revision`: everything up to there is in it, and of what came later
+ * some may be. Subscribers see it as stale with that cause. Values and removals still only move forward.
+ */
 export type Feed =
-  | { readonly _tag: "Snapshot"; readonly snapshot: Snapshot }
+  | { readonly _tag: "Snapshot"; readonly snapshot: Snapshot; readonly unsettled?: CoordinatorError | undefined }
   | {
       readonly _tag: "Changes"
       readonly revision: bigint
       readonly puts: ReadonlyArray<Entry>
       readonly removes: ReadonlyArray<string>
+      readonly unsettled?: CoordinatorError | undefined
     }
   | { readonly _tag: "Progress"; readonly revision: bigint }
   | { readonly _tag: "Disconnected"; readonly cause: CoordinatorError }

@@ -130,6 +130,36 @@ describe("the fold", () => {
     )
   })
 
+  it("what is not settled is shown as stale, loses nobody, and claims no revision that it has not reached", () => {
+    const churned = fold(
+      start,
+      { _tag: "Changes", revision: 9n, puts: [entry("b", 12n)], removes: [], unsettled: cause },
+      owns,
+      42
+    )
+    assert.deepStrictEqual(
+      churned.changes.map((change) => `${change._tag} ${change.member.id}`),
+      ["Joined b"]
+    )
+    assert.deepStrictEqual(content(churned.view), ["a=1@5", "b=1@12"])
+    assert.strictEqual(churned.view.revision, 9n)
+    assert.deepStrictEqual(churned.view.freshness, { _tag: "Stale", since: 42, cause })
+    const again: Feed = { _tag: "Changes", revision: 9n, puts: [], removes: ["a"], unsettled: cause }
+    const later = fold(churned.view, again, owns, 43).view
+    assert.deepStrictEqual(content(later), ["b=1@12"])
+    assert.deepStrictEqual(later.freshness, { _tag: "Stale", since: 42, cause })
+    const settled = fold(later, { _tag: "Changes", revision: 13n, puts: [], removes: [] }, owns, 44).view
+    assert.deepStrictEqual([settled.revision, settled.freshness._tag], [13n, "Fresh"])
+  })
+
+  it("a snapshot that is not settled is stale as well", () => {
+    const snapshot = { entries: [entry("a", 5n)], revision: 9n, epoch: 0 }
+    const { view } = fold(Group.empty<string>(), { _tag: "Snapshot", snapshot, unsettled: cause }, owns, 42)
+    assert.deepStrictEqual(content(view), ["a=1@5"])
+    assert.deepStrictEqual(view.freshness, { _tag: "Stale", since: 42, cause })
+    assert.strictEqual(fold(view, { _tag: "Snapshot", snapshot }, owns, 43).view.freshness._tag, "Fresh")
+  })
+
   it("a broken link makes the view stale once, progress makes it fresh", () => {
     const stale = fold(start, { _tag: "Disconnected", cause }, owns, 42).view
     assert.deepStrictEqual(stale.freshness, { _tag: "Stale", since: 42, cause })

@@ -41,7 +41,18 @@ describe("utf8", () => {
   })
 
   it("answers U+FFFD for overlong, cut, stray and surrogate sequences", () => {
-    for (const bad of ["c0 80", "e0 80 80", "f0 80 80 80", "ed a0 80", "80", "ff", "f5 80 80 80", "c3", "e2 82"]) {
+    for (const bad of [
+      "c0 80",
+      "e0 80 80",
+      "f0 80 80 80",
+      "ed a0 80",
+      "80",
+      "ff",
+      "f4 90 80 80",
+      "f5 80 80 80",
+      "c3",
+      "e2 82"
+    ]) {
       assert.match(Utf8.decode(bytes(bad)), /^\ufffd+$/, bad)
     }
     assert.strictEqual(Utf8.decode(bytes("c3 41")), "\ufffdA")

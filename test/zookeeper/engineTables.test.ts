@@ -42,7 +42,7 @@ describe("the names of nodes", () => {
 
 describe("the layouts", () => {
   const at = (layout: Nodes.Layout, kind: "discovery" | "election" | "lock") =>
-    Nodes.groupNode("/app", layout, { kind, name: "api" })
+    Nodes.groupNode({ prefix: "/app", layout }, { kind, name: "api" })
 
   it("stand below the prefix", () => {
     assert.deepInclude(at("ensemble", "discovery"), { path: "/app/discovery/api", mode: "container" })
@@ -53,12 +53,13 @@ describe("the layouts", () => {
 
   it("make a candidate in reception's form a service that its programs read", () => {
     const { decode, encode } = at("reception", "election")
-    assert.deepStrictEqual(JSON.parse(Utf8.decode(encode("mine"))), {
+    const of = { id: "a", registeredAt: 0 }
+    assert.deepStrictEqual(JSON.parse(Utf8.decode(encode("mine", of))), {
       address: "",
       port: 0,
       attributes: { value: "mine" }
     })
-    assert.strictEqual(decode(encode('with "quotes"')), 'with "quotes"')
+    assert.strictEqual(decode(encode('with "quotes"', of)), 'with "quotes"')
     const service = '{"address":"10.0.0.1","port":80,"attributes":{}}'
     for (const foreign of [service, "not json", "null", "[]", "{}", '{"attributes":{"value":7}}']) {
       assert.strictEqual(decode(Utf8.encode(foreign)), foreign)
@@ -67,7 +68,7 @@ describe("the layouts", () => {
 })
 
 describe("a node as a member", () => {
-  const group = Nodes.groupNode("/app", "ensemble", { kind: "lock", name: "l" })
+  const group = Nodes.groupNode({ prefix: "/app", layout: "ensemble" }, { kind: "lock", name: "l" })
   const stat: Stat = {
     czxid: 5n,
     mzxid: 9n,
@@ -178,6 +179,14 @@ describe("the settings", () => {
     ["an empty prefix", { prefix: "" }, /""/],
     ["a relative part", { prefix: "/a/../b" }, /\.\./],
     ["ZooKeeper's own nodes", { prefix: "/zookeeper/x" }, /\/zookeeper\/x/],
+    ["a base path without a slash", { curatorBasePath: "services" }, /curatorBasePath.*\/services/],
+    [
+      "services among services of another form",
+      { curatorBasePath: "/s", layout: "reception" },
+      /reception.*one of them/
+    ],
+    ["groups among services", { curatorBasePath: "/ensemble" }, /Keep them apart/],
+    ["groups below services", { curatorBasePath: "/a", prefix: "/a/b" }, /Keep them apart/],
     ["half a certificate", { tls: { certificate: "pem" } }, /both, or neither/],
     ["a creator without credentials", { acl: "creator" }, /credentials/]
   ]
@@ -195,6 +204,9 @@ describe("the settings", () => {
         { host: "a", port: 1 },
         { host: "b", port: 2181 }
       ])
+      assert.isUndefined(settings.curatorBasePath)
+      const curator = yield* Settings.read({ endpoints: "a/in", prefix: "/app", curatorBasePath: "/app/services" })
+      assert.deepInclude(curator, { prefix: "/in/app", curatorBasePath: "/in/app/services" })
       assert.deepInclude(settings, { prefix: "/services/app", chroot: "/services", label: "a:1,b/services" })
       assert.strictEqual((yield* Settings.read({ layout: "reception", prefix: "" })).prefix, "")
     })
@@ -217,13 +229,20 @@ describe("the settings", () => {
         ZK_ENDPOINTS: "a,b",
         ZK_PREFIX: "/p",
         ZK_LAYOUT: "reception",
+        ZK_CURATOR_BASE_PATH: "/services",
         ZK_USERNAME: "u",
         ZK_PASSWORD: "p",
         ZK_ACL: "open",
         ZK_TLS: "true"
       })
       const options = yield* ZooKeeper.config("ZK").parse(env)
-      assert.deepInclude(options, { endpoints: "a,b", prefix: "/p", layout: "reception", acl: "open" })
+      assert.deepInclude(options, {
+        endpoints: "a,b",
+        prefix: "/p",
+        layout: "reception",
+        acl: "open",
+        curatorBasePath: "/services"
+      })
       assert.strictEqual(options.credentials?.username, "u")
       assert.deepStrictEqual(options.tls, { ca: undefined, certificate: undefined, key: undefined })
       assert.isUndefined((yield* ZooKeeper.config("ZK").parse(ConfigProvider.fromEnvRecord({}))).tls)

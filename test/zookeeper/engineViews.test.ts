@@ -74,9 +74,9 @@ describe("the view of a group in ZooKeeper", () => {
     assert.strictEqual(settled, 20n)
   })
 
-  it("does not look at an answer to a question that was asked before the last change", () => {
+  it("is not exact with an answer to a question that was asked before the last change, and knows more", () => {
     const late = [...both, changed(a), changed(a), read(a, 3, node(a, 1n, "old"), 20n)]
-    assert.deepInclude(run(...late), { members: ["a@1=1", "b@2=1"], settled: undefined })
+    assert.deepInclude(run(...late), { members: ["a@1=old", "b@2=1"], settled: undefined })
     assert.deepInclude(run(...late, read(a, 4, node(a, 1n, "new"), 21n)), {
       members: ["a@1=new", "b@2=1"],
       settled: 21n
@@ -114,6 +114,28 @@ describe("the view of a group in ZooKeeper", () => {
       members: ["a@9=1", "b@2=1"],
       settled: 21n
     })
+  })
+
+  it("is not exact while a watch is used up, and then as it was when that was set again", () => {
+    const open: Views.Event = { _tag: "GapOpened" }
+    const closed = (revision: bigint): Views.Event => ({ _tag: "GapClosed", revision })
+    assert.isUndefined(run(...both, open).settled)
+    assert.isUndefined(run(...both, open, open, closed(20n)).settled)
+    assert.strictEqual(run(...both, open, open, closed(20n), closed(21n)).settled, 21n)
+    const come = [...both, open, changed(a), closed(20n)]
+    assert.isUndefined(run(...come).settled)
+    assert.strictEqual(run(...come, read(a, 3, node(a, 1n, "2"), 22n)).settled, 22n)
+  })
+
+  it("lacks nobody who was listed once each of them was read or removed, however much is due", () => {
+    const isComplete = (...events: ReadonlyArray<Views.Event>) => Views.isComplete(run(...events).state)
+    assert.isFalse(isComplete())
+    assert.isFalse(isComplete(listed(10n, a, b), changed(a), read(a, 3, node(a, 1n), 11n)))
+    const busy = [listed(10n, a, b), changed(a), read(a, 1, node(a, 1n), 10n), changed(a)]
+    assert.isFalse(isComplete(...busy))
+    assert.isTrue(isComplete(...busy, read(b, 2, node(b, 2n), 10n)))
+    assert.isTrue(isComplete(...busy, removed(b)))
+    assert.isUndefined(run(...busy, removed(b)).settled)
   })
 
   it("does not ask twice for what changed before the list was answered", () => {

@@ -115,9 +115,11 @@ export const watchChildren = Effect.fnUntraced(function* (
     } else {
       const name = one.path.slice(prefix.length)
       // Deleted and there: another one of the same name, which no comparison of names would show.
-      if (yield* watchChild(name)) tell(one.type === "deleted" ? "created" : one.type, one.path)
+      if (yield* watchChild(name)) return tell(one.type === "deleted" ? "created" : one.type, one.path)
       // Should another one come after this, the comparison that it causes must not take it for the one that has gone.
-      else children = new Set([...children].filter((other) => other !== name))
+      children = new Set([...children].filter((other) => other !== name))
+      // It has gone after its watch was used up, so that nothing has told of it.
+      if (one.type !== "deleted") tell("deleted", one.path)
     }
   })
 

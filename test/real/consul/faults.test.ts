@@ -407,6 +407,31 @@ describe("A cluster of three", () => {
     })
   )
 
+  it.live("one of which is cut from the others has who is there stop before the others give the place away", () =>
+    Effect.gen(function* () {
+      const cluster = yield* Servers.cluster(3)
+      // The one that leads: until it knows that it does not any more, it answers whoever asks it.
+      const cut = yield* cluster.leader
+      const others = cluster.members.filter((one) => one !== cut).map(({ url }) => url)
+      const former = yield* process({ endpoints: cut.url, node: "a" })
+      const tenure = yield* former.run(Election.campaign(Election.make("e")))
+      const next = yield* process({ endpoints: others, node: "b" })
+      const campaign = Effect.gen(function* () {
+        // Until the others have elected one of them, nothing can be asked of them.
+        const won = yield* until(next.run(Election.campaign(Election.make("e"))), { within: "90 seconds" })
+        // In the turn of the grant: whether the former one believed in its place at that very moment.
+        return { won, believed: Effect.runSync(Effect.isSuccess(tenure.ensure)) }
+      })
+      const campaigning = yield* Effect.forkScoped(campaign, { startImmediately: true })
+      yield* tenure.ensure
+      yield* cluster.isolate(cut)
+      const { believed, won } = yield* Fiber.join(campaigning)
+      assert.isFalse(believed)
+      assert.isTrue((yield* won.ensure) > tenure.token)
+      yield* cluster.heal
+    })
+  )
+
   it.live("whose others stand still has nobody believe in a place for longer than its TTL", () =>
     Effect.gen(function* () {
       const cluster = yield* Servers.cluster(3)

@@ -1,6 +1,7 @@
 /** What only several servers can do to a program, and what the death of a server does. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Data, Effect, Layer, Stream } from "effect"
+import { Context, Data, Effect, Layer, Option, Stream } from "effect"
+import type { Group } from "effect-ensemble"
 import { Coordinator } from "effect-ensemble"
 import { ZooKeeper } from "effect-ensemble/zookeeper"
 import * as Client from "../../../src/engines/zookeeper/client.ts"
@@ -35,6 +36,16 @@ const statesOf = Effect.fnUntraced(function* (coordinator: Coordinator.Coordinat
     Effect.forkScoped({ startImmediately: true })
   )
   return tags
+})
+
+/** The newest view of a group. */
+const newestOf = Effect.fnUntraced(function* (group: Group.Group) {
+  let newest: Group.GroupView<string> | undefined
+  yield* group.watch.pipe(
+    Stream.runForEach((view) => Effect.sync(() => void (newest = view))),
+    Effect.forkScoped({ startImmediately: true })
+  )
+  return () => newest
 })
 
 describe("three servers", () => {
@@ -95,6 +106,41 @@ describe("three servers", () => {
       }
       assert.strictEqual(yield* membership.ensure, token)
       assert.notInclude(tags, "Lost")
+    })
+  )
+
+  it.live("the leader is killed: places stay, no change is missed, and its clients go on with the others", () =>
+    Effect.gen(function* () {
+      const cluster = yield* Servers.cluster(3, { settings: ["maxSessionTimeout=40000"] })
+      const leader = yield* cluster.leader
+      // Half of the TTL is far more than an election takes, also on a busy machine.
+      const process = (node: string) => start(cluster.members, node, 40_000)
+      const at = yield* start([leader], "behind")
+      const [writer, reader] = [yield* process("writer"), yield* process("reader")]
+      const own = yield* writer.group.join({ value: "1" })
+      const behind = yield* at.group.join({ value: "" })
+      const token = yield* own.ensure
+      const seen = yield* newestOf(reader.group)
+      yield* eventually(Effect.sync(() => seen()?.size === 2))
+      const sessions = yield* statesOf(writer.coordinator)
+      yield* leader.kill
+      yield* until(own.set("2"), { within: "30 seconds" })
+      yield* eventually(
+        Effect.sync(() => {
+          const view = seen()
+          return view?.freshness._tag === "Fresh" && Option.getOrUndefined(view.get("writer"))?.value === "2"
+        })
+      )
+      assert.strictEqual(yield* own.ensure, token)
+      assert.notInclude(sessions, "Lost")
+      // A session that nobody renews ends, and who had it has stopped by then.
+      yield* eventually(
+        Effect.gen(function* () {
+          if (seen()?.size !== 1) return false
+          assert.isTrue(yield* Effect.isFailure(behind.ensure))
+          return true
+        })
+      )
     })
   )
 })

@@ -49,8 +49,15 @@ let cases = 0
 
 const millis = (input: Duration.Input) => Duration.toMillis(Duration.fromInputUnsafe(input))
 
+export interface Options {
+  /** Default {@link ttlMillis}. */
+  readonly ttl?: number
+  /** Services in Curator's form. They stand where they stand otherwise. */
+  readonly curator?: boolean
+}
+
 /** A case of its own on a server that others may use at the same time: the prefix keeps them apart. */
-export const makeHarness = (zookeeper: ZooKeeper, ttl = ttlMillis) =>
+export const makeHarness = (zookeeper: ZooKeeper, { curator = false, ttl = ttlMillis }: Options = {}) =>
   Effect.gen(function* () {
     const prefix = `/case-${++cases}`
     const scope = yield* Effect.scope
@@ -111,6 +118,7 @@ export const makeHarness = (zookeeper: ZooKeeper, ttl = ttlMillis) =>
             endpoint: proxy.address,
             prefix,
             layout: "ensemble",
+            curatorBasePath: curator ? `${prefix}/discovery` : undefined,
             acl: P.openAcl,
             requestMillis,
             endpoints: [endpoint]

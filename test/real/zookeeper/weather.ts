@@ -111,6 +111,15 @@ export const make = (): Weather => {
           )
           weather.requests++
           yield* client.watch(path, hear(listener))
+        }),
+      // What begins a watch that is made of one-shot watches, whose requests are counted one by one.
+      follow: (listener) =>
+        Effect.gen(function* () {
+          yield* Effect.acquireRelease(
+            Effect.sync(() => void weather.watches++),
+            () => Effect.sync(() => void weather.watches--)
+          )
+          yield* client.follow(listener)
         })
     }),
     clear: () => {
