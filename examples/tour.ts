@@ -24,7 +24,10 @@ class WentWrong extends Data.TaggedError("WentWrong") {
 
 const known = Array.from(engines.keys()).join(", ")
 
-const ttls = Array.from(engines.values(), ({ name, ttl }) => `${ttl} on ${name}`).join(", ")
+const ttls = Array.from(
+  engines.values(),
+  ({ name, ttl, ttlGiven }) => `${ttl} on ${name}${ttlGiven === undefined ? "" : ` (${ttlGiven} with --endpoints)`}`
+).join(", ")
 
 const flags = {
   nodes: Flag.Int("nodes").pipe(
@@ -44,7 +47,9 @@ const flags = {
     )
   ),
   endpoints: Flag.String("endpoints").pipe(
-    Flag.withDescription("A store that is there already: http://host:port, several separated by commas"),
+    Flag.withDescription(
+      "A store that is there already: http://host:port (host:port of ZooKeeper), several separated by commas"
+    ),
     Flag.map((urls) => urls.split(",").map((url) => url.trim())),
     Flag.withDefault<ReadonlyArray<string>>([])
   ),
@@ -91,7 +96,8 @@ const tour = Command.make(
     function* ({ endpoints, engine, json, nodes, sabotage, ttl }) {
       const print = (line: string) => console.log(line)
       const draw = json ? (stamped: Stamped) => print(toJson(stamped)) : Screen.make(print)
-      const ttlMillis = Option.getOrElse(ttl, () => engine.ttl) * 1_000
+      const standard = (endpoints.length > 0 ? engine.ttlGiven : undefined) ?? engine.ttl
+      const ttlMillis = Option.getOrElse(ttl, () => standard) * 1_000
       // The store may take two TTLs to notice a crash.
       const journal = yield* Journal.make({ draw, patienceMillis: 10_000 + 3 * ttlMillis })
       const stalled = yield* stalls
@@ -122,4 +128,11 @@ process.stdout.once("error", () => process.exit(1))
 let interrupts = 0
 process.on("SIGINT", () => ++interrupts > 1 && process.exit(130))
 
-tour.pipe(Command.run({ version: packageJson.version }), Effect.provide(NodeServices.layer), NodeRuntime.runMain)
+tour.pipe(
+  Command.run({ version: packageJson.version }),
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain({
+    // Nothing is left. Node 24.21, left to itself, was seen to spin for ever in the teardown of its own handles.
+    teardown: (exit) => Runtime.defaultTeardown(exit, (code) => process.exit(code))
+  })
+)

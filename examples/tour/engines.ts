@@ -4,9 +4,10 @@ import type { Coordinator, CoordinatorError } from "effect-ensemble"
 import { Faults } from "effect-ensemble/testing"
 import type { Layer, Scope } from "effect"
 import { Effect } from "effect"
-import { etcd } from "./etcd.ts"
-import type { Report } from "./events.ts"
+import type { EventOf, Report } from "./events.ts"
 import * as Node from "./node.ts"
+import { engineOf } from "./processes.ts"
+import { stores } from "./stores.ts"
 
 export interface Stage {
   /** The link of one process to the store. */
@@ -17,9 +18,11 @@ export interface Stage {
   readonly crash: (node: string) => Effect.Effect<void>
   /** Where each node has a network of its own. */
   readonly network?: Network
-  /** Everything of the tour that the store still holds. */
-  readonly remains: Effect.Effect<ReadonlyArray<string>, { readonly message: string }>
+  readonly remains: Effect.Effect<Remains, { readonly message: string }>
 }
+
+/** Everything of the tour that the store still holds, and what of it that will be gone by itself and is hidden from all programs. */
+export type Remains = Omit<EventOf<"LookedInside">, "_tag">
 
 export interface Network {
   /** Silence between the node and the store, both ways. */
@@ -41,6 +44,8 @@ export interface Engine {
   readonly name: string
   /** Seconds that a session lasts, where nothing else is asked for. */
   readonly ttl: number
+  /** The same, on a server that is there already. */
+  readonly ttlGiven?: number
   readonly make: (options: Options) => Effect.Effect<Stage, { readonly message: string }, Scope.Scope>
 }
 
@@ -57,12 +62,17 @@ const memory: Engine = {
       coordinator,
       perform: (spec, report) => Effect.provide(Node.run(spec, report), coordinator(spec.name)),
       crash: (node) => Effect.andThen(record({ _tag: "CutOff", node }), partition(node)),
-      remains: Effect.map(Faults.inspect(store), ({ entries, sessions }) => [
-        ...entries.map(({ group, id }) => `${group}/${id}`),
-        ...(sessions === 0 ? [] : [`${sessions} open sessions`])
-      ])
+      remains: Effect.map(Faults.inspect(store), ({ entries, sessions }) => ({
+        remains: [
+          ...entries.map(({ group, id }) => `${group}/${id}`),
+          ...(sessions === 0 ? [] : [`${sessions} open sessions`])
+        ],
+        dying: []
+      }))
     }
   })
 }
 
-export const engines: ReadonlyMap<string, Engine> = new Map([memory, etcd].map((engine) => [engine.name, engine]))
+export const engines: ReadonlyMap<string, Engine> = new Map(
+  [memory, ...Array.from(stores.values(), engineOf)].map((engine) => [engine.name, engine])
+)

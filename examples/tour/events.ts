@@ -27,7 +27,8 @@ export const Event = Schema.TaggedUnion({
   ConnectionsBack: { nodes: Nodes },
   AskedToLeave: { node: Node },
   Divided: { owners: Schema.Array(Owner) },
-  LookedInside: { remains: Schema.Array(Schema.String) },
+  /** `dying`: what other programs are not shown any more, and what the store itself removes later. */
+  LookedInside: { remains: Schema.Array(Schema.String), dying: Nodes },
   Checked: { claim: Schema.String, problems: Schema.Array(Schema.String) },
   Ended: { ok: Schema.Boolean, reason: Schema.String },
 

@@ -1,14 +1,14 @@
-/** One node as a process of its own, started by the tour on etcd: it reports on stdout, and leaves on SIGTERM. */
+/** One node as a process of its own, started by the tour on a real store: it reports on stdout, and leaves on SIGTERM. */
 import { NodeRuntime } from "@effect/platform-node"
 import { Cause, Clock, Data, Effect, Logger, Runtime } from "effect"
-import { Etcd } from "effect-ensemble/etcd"
 import { argument, orphaned } from "./child.ts"
-import type { Part } from "./etcd.ts"
 import type { Event } from "./events.ts"
 import { toJson } from "./events.ts"
 import * as Node from "./node.ts"
+import type { Part } from "./processes.ts"
+import { storeOf } from "./stores.ts"
 
-const { endpoints, prefix, spec, ttlMillis } = argument() as Part
+const { place, spec, store } = argument() as Part
 
 const report = (event: Event) =>
   Effect.map(Clock.currentTimeMillis, (at) => void process.stdout.write(`${toJson({ at, event })}\n`))
@@ -19,7 +19,7 @@ class Failed extends Data.TaggedError("Failed") {
 }
 
 Node.run(spec, report).pipe(
-  Effect.provide(Etcd.layer({ endpoints, prefix, node: spec.name, ttl: ttlMillis })),
+  Effect.provide(storeOf(store).coordinator(place)),
   Effect.raceFirst(orphaned),
   Effect.catchCause((cause) =>
     Cause.hasInterruptsOnly(cause)

@@ -1,15 +1,14 @@
 /**
- * An etcd for one tour, which ends with it. In a process of its own, so that a Ctrl-C at the terminal does not end the server
+ * A server for one tour, which ends with it. In a process of its own, so that a Ctrl-C at the terminal does not end the server
  * before the nodes have left.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Effect, Logger } from "effect"
-import * as Etcd from "../../test/servers/etcd.ts"
-import { orphaned } from "./child.ts"
+import { argument, orphaned } from "./child.ts"
+import { storeOf } from "./stores.ts"
 
 Effect.gen(function* () {
-  const { endpoints } = yield* Etcd.single({ elections: "standard", fsync: true })
-  process.stdout.write(`${endpoints[0]}\n`)
+  process.stdout.write(`${yield* storeOf(argument() as string).serve}\n`)
   yield* orphaned
 }).pipe(
   Effect.scoped,

@@ -197,5 +197,5 @@ export const tell = Effect.fnUntraced(function* (cast: Cast, journal: Journal, l
     Effect.provide(stage.coordinator("watcher")),
     Effect.catchTag("CoordinatorError", (error) => Effect.fail(new Stopped({ message: error.message })))
   )
-  yield* record({ _tag: "LookedInside", remains: yield* stage.remains })
+  yield* record({ _tag: "LookedInside", ...(yield* stage.remains) })
 }, Effect.scoped)

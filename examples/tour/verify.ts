@@ -197,7 +197,19 @@ const departure = (history: History, { nodes }: Began): ReadonlyArray<string> =>
 const remains = (history: History): ReadonlyArray<string> => {
   const looks = all(history, "LookedInside")
   if (looks.length === 0) return ["nobody looked"]
-  return looks.flatMap((look) => look.remains).map((what) => `${what} is still there`)
+  const killed = new Set(all(history, "Killed").map(({ node }) => node))
+  return looks.flatMap(({ dying, remains }) => [
+    ...remains.map((what) => `${what} is still there`),
+    // Who has left in order has taken everything with it.
+    ...dying.filter((node) => !killed.has(node)).map((node) => `${node} is still there`)
+  ])
+}
+
+const remainsClaim = (history: History): string => {
+  const dying = all(history, "LookedInside").flatMap((look) => look.dying)
+  return dying.length === 0
+    ? "Nothing was left in the store"
+    : `Nothing was left in the store but ${list(dying)}, critical, soon to be deregistered`
 }
 
 export const verify = (history: History): ReadonlyArray<Verdict> => {
@@ -218,6 +230,6 @@ export const verify = (history: History): ReadonlyArray<Verdict> => {
     },
     { claim: "No two nodes ever worked on the same partition at once", problems: exclusive(history) },
     { claim: "They left in the order asked, each after it had stopped its work", problems: departure(history, began) },
-    { claim: "Nothing was left in the store", problems: remains(history) }
+    { claim: remainsClaim(history), problems: remains(history) }
   ]
 }

@@ -14,25 +14,31 @@ export interface Listener {
   readonly start: Effect.Effect<void>
 }
 
-/** `closeAll` closes every connection that was accepted, when the scope closes. */
-export const make = Effect.fnUntraced(function* (accept: (socket: Socket) => void, closeAll: () => void) {
+/** `closeAll` closes every connection that was accepted, when the scope closes. `fixed` is where it listens, a free port by default. */
+export const make = Effect.fnUntraced(function* (
+  accept: (socket: Socket) => void,
+  closeAll: () => void,
+  fixed?: { readonly host: string; readonly port: number }
+) {
   // A half-closed connection is the two ends' own affair, so an end is passed on and answers nothing by itself.
   const server = createServer({ allowHalfOpen: true }, accept)
   const listen = (port: number) =>
     Effect.callback<number, Error>((resume) => {
       const failed = (error: Error) => resume(Effect.fail(error))
       server.once("error", failed)
-      server.listen({ port, host, exclusive: true }, () => {
+      server.listen({ port, host: fixed?.host ?? host, exclusive: true }, () => {
         server.off("error", failed)
         resume(Effect.succeed(port))
       })
     })
-  const port = yield* Effect.acquireRelease(onFreePort(listen), () =>
-    Effect.callback<void>((resume) => {
-      // Called also when it does not listen: then with an error that says so.
-      server.close(() => resume(Effect.void))
-      closeAll()
-    })
+  const port = yield* Effect.acquireRelease(
+    fixed === undefined ? onFreePort(listen) : Effect.orDie(listen(fixed.port)),
+    () =>
+      Effect.callback<void>((resume) => {
+        // Called also when it does not listen: then with an error that says so.
+        server.close(() => resume(Effect.void))
+        closeAll()
+      })
   )
   const listener: Listener = {
     port,

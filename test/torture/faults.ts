@@ -1,20 +1,14 @@
 /** Carries out one step of a plan: strikes, waits, and takes the fault back. */
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import type { Proxy } from "../faults/proxy.ts"
-import type { Cluster, Etcd, Member } from "../servers/etcd.ts"
-import type { Chronicle } from "./chronicle.ts"
-import { placeOf } from "./merge.ts"
+import type { Server, Stage } from "./engine.ts"
 import type { Node } from "./node.ts"
 import type { Fault, Step } from "./plan.ts"
-import { networkFaults } from "./plan.ts"
+import { isOnStore, networkFaults } from "./plan.ts"
 
 export interface Struck {
-  readonly etcd: Etcd
-  /** The same, where there are several members. */
-  readonly cluster: Cluster | undefined
+  readonly stage: Stage
   readonly nodes: ReadonlyArray<Node>
-  readonly chronicle: Chronicle
-  readonly prefix: string
   /** Nodes that a fault has hold of. */
   readonly busy: Set<Node>
   /** The node that leads, as far as it is known. */
@@ -61,30 +55,11 @@ const onNetwork = (node: Node, fault: (typeof networkFaults)[number], step: Step
   }
 }
 
-const onMember = (member: Member, what: "paused" | "killed" | "isolated", cluster: Cluster | undefined): Striking => {
-  if (what === "paused") return { strike: member.pause, end: member.resume }
-  if (what === "killed") return { strike: member.kill, end: member.launch }
-  return {
-    strike: cluster?.isolate(member) ?? Effect.void,
-    // All silences of the cluster end together.
-    end: cluster?.heal ?? Effect.void
-  }
-}
-
-/** What an operator does to the store by hand. */
-const onStore = (fault: Fault, { chronicle, etcd, prefix }: Struck, dice: number): Effect.Effect<unknown, unknown> => {
-  const { gateway } = etcd
-  if (fault === "compaction") {
-    return Effect.andThen(chronicle.caughtUp, (revision) => gateway.compact(revision))
-  }
-  return Effect.flatMap(gateway.range(`${prefix}/`), ({ entries }): Effect.Effect<unknown, unknown> => {
-    const places = entries.filter(({ key, lease }) => lease !== 0n && placeOf(prefix, key) !== undefined)
-    const entry = places[Math.floor(dice * places.length)]
-    if (entry === undefined) return Effect.fail("nothing there")
-    if (fault === "entry deleted") return chronicle.operator(gateway.remove(entry.key))
-    chronicle.doomUnsafe(entry.lease)
-    return gateway.revoke(entry.lease)
-  })
+const onServer = (server: Server, what: "paused" | "killed" | "isolated", stage: Stage): Striking => {
+  if (what === "paused") return { strike: server.pause, end: server.resume }
+  if (what === "killed") return { strike: server.kill, end: server.launch }
+  // All silences of the cluster end together.
+  return { strike: stage.isolate(server), end: stage.heal }
 }
 
 /** Faults look for whom they hurt most: half of them strike who leads. The end of one must not be taken for another's. */
@@ -92,8 +67,9 @@ const nodeOf = ({ dice, target }: Step, { busy, leading, nodes }: Struck): Node 
   [(dice * 100) % 1 < 0.5 ? leading() : undefined, nodes[target]].find((node) => node !== undefined && !busy.has(node))
 
 const strikingOf = Effect.fnUntraced(function* (step: Step, struck: Struck): Effect.fn.Return<Striking | undefined> {
-  const { cluster, etcd } = struck
-  const { fault, target } = step
+  const { stage } = struck
+  const { dice, fault, target } = step
+  if (isOnStore(fault)) return { strike: stage.operate(fault, dice), end: Effect.void }
   const node = nodeOf(step, struck)
   if (isNetwork(fault)) return node === undefined ? undefined : onNetwork(node, fault, step)
   switch (fault) {
@@ -101,17 +77,12 @@ const strikingOf = Effect.fnUntraced(function* (step: Step, struck: Struck): Eff
       return node?.isRunning() ? { node, strike: node.pause, end: node.resume } : undefined
     case "client killed":
       return node?.isRunning() ? { node, strike: node.kill, end: node.start } : undefined
-    case "compaction":
-    case "lease revoked":
-    case "entry deleted":
-      return { strike: onStore(fault, struck, step.dice), end: Effect.void }
     default: {
       const what = fault.endsWith("paused") ? "paused" : fault.endsWith("killed") ? "killed" : "isolated"
-      const leader = fault.startsWith("leader")
-        ? yield* etcd.leader.pipe(Effect.timeout("2 seconds"), Effect.option)
-        : undefined
-      const member = leader === undefined ? etcd.members[target] : leader._tag === "Some" ? leader.value : undefined
-      return member?.isRunning() ? onMember(member, what, cluster) : undefined
+      const server = fault.startsWith("leader")
+        ? Option.getOrUndefined(yield* stage.leader.pipe(Effect.timeout("2 seconds"), Effect.option))
+        : stage.servers[target]
+      return server?.isRunning() ? onServer(server, what, stage) : undefined
     }
   }
 })
@@ -132,16 +103,16 @@ export const carryOut = Effect.fnUntraced(function* (step: Step, struck: Struck,
 })
 
 /** Ends whatever still lasts. */
-export const healAll = Effect.fnUntraced(function* ({ cluster, etcd, nodes }: Struck) {
+export const healAll = Effect.fnUntraced(function* ({ nodes, stage }: Struck) {
   for (const node of nodes) {
     for (const proxy of node.proxies) yield* proxy.heal
     yield* node.resume
     yield* node.start
   }
-  if (cluster !== undefined) yield* cluster.heal
-  for (const member of etcd.members) {
-    yield* member.resume
-    yield* member.launch
+  yield* stage.heal
+  for (const server of stage.servers) {
+    yield* server.resume
+    yield* server.launch
   }
-  yield* Effect.forEach(etcd.members, (member) => member.ready, { concurrency: "unbounded" })
+  yield* Effect.forEach(stage.servers, (server) => server.ready, { concurrency: "unbounded" })
 })

@@ -1,17 +1,8 @@
 /** Makes one history of what the processes told and what the store told. */
 import type { History } from "../../src/testing/index.ts"
-import type { Chronicle, Write } from "./chronicle.ts"
+import type { Told, Write } from "./chronicle.ts"
 
-const store = "the store"
-
-/** `<prefix>/<kind>/<name>/<id>` of a key. Other keys are nobody's place. */
-export const placeOf = (prefix: string, key: string): { readonly group: string; readonly id: string } | undefined => {
-  if (!key.startsWith(`${prefix}/`)) return undefined
-  const [kind, name, ...id] = key.slice(prefix.length + 1).split("/")
-  return kind === undefined || name === undefined || id.length === 0
-    ? undefined
-    : { group: `${kind}/${name}`, id: id.join("/") }
-}
+const theStore = "the store"
 
 /** The revision that certainly existed when a process told of something. */
 const knew = (event: History.Event): bigint => {
@@ -35,16 +26,10 @@ const knowledge = (told: ReadonlyArray<History.Event>): ReadonlyArray<Evidence> 
  */
 const grants = (
   told: ReadonlyArray<History.Event>,
-  prefix: string,
   writes: ReadonlyArray<Write>,
   since: number
 ): ReadonlyArray<Evidence> => {
-  const created = new Set(
-    writes.flatMap(({ key, token }) => {
-      const place = placeOf(prefix, key)
-      return place === undefined ? [] : [`${place.group} ${place.id} ${token}`]
-    })
-  )
+  const created = new Set(writes.map(({ group, id, token }) => `${group} ${id} ${token}`))
   return told.flatMap((event) =>
     event._tag === "Granted" && event.at > since && created.has(`${event.group} ${event.id} ${event.token}`)
       ? [{ at: event.at, revision: event.token }]
@@ -72,40 +57,25 @@ const sooner = (writes: ReadonlyArray<Write>, evidence: ReadonlyArray<Evidence>)
     .toReversed()
 }
 
-const timed = (prefix: string, told: ReadonlyArray<History.Event>, { restores, writes }: Chronicle) => {
+const timed = (told: ReadonlyArray<History.Event>, { restores = [], writes }: Told) => {
   const inEpoch = (epoch: number) => writes.filter((write) => write.epoch === epoch)
   const [first] = restores
   const before = first === undefined ? told : told.filter(({ at }) => at < first.at)
   return [
     ...sooner(inEpoch(0), knowledge(before)),
-    ...restores.flatMap(({ at, epoch }) => sooner(inEpoch(epoch), grants(told, prefix, inEpoch(epoch), at)))
+    ...restores.flatMap(({ at, epoch }) => sooner(inEpoch(epoch), grants(told, inEpoch(epoch), at)))
   ]
 }
 
-export const merge = (
-  prefix: string,
-  told: ReadonlyArray<History.Event>,
-  chronicle: Chronicle
-): ReadonlyArray<History.Event> => {
-  const writes = timed(prefix, told, chronicle)
+export const merge = (told: ReadonlyArray<History.Event>, store: Told): ReadonlyArray<History.Event> => {
   const events: Array<History.Event> = []
-  for (const write of writes) {
-    const { at, epoch, key, revision, token, value } = write
-    const place = placeOf(prefix, key)
-    if (place === undefined) continue
-    const stamp = { process: store, at, order: 0, ...place, token, revision, epoch }
-    events.push(
-      value === undefined
-        ? { _tag: "Removed", ...stamp, forced: chronicle.isForced(write) }
-        : { _tag: "Stored", ...stamp, value }
-    )
+  for (const { at, epoch, forced, group, id, of, revision, token, value } of timed(told, store)) {
+    if (of !== "entry") continue
+    const stamp = { process: theStore, at, order: 0, group, id, token, revision, epoch }
+    events.push(value === undefined ? { _tag: "Removed", ...stamp, forced } : { _tag: "Stored", ...stamp, value })
   }
-  for (const { at, entries, epoch, revision } of chronicle.restores) {
-    const kept = entries.flatMap(({ key, ...entry }) => {
-      const place = placeOf(prefix, key)
-      return place === undefined ? [] : [{ ...place, ...entry }]
-    })
-    events.push({ _tag: "Restored", process: store, at, order: 0, revision, epoch, entries: kept })
+  for (const restore of store.restores ?? []) {
+    events.push({ _tag: "Restored", process: theStore, order: 0, ...restore })
   }
   // Stable: what the store did comes before what a process told at the same instant.
   const all = [...events, ...told].sort((a, b) => a.at - b.at)

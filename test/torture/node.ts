@@ -7,8 +7,8 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import type { History } from "../../src/testing/index.ts"
 import * as Proxy from "../faults/proxy.ts"
-import type { Member } from "../servers/etcd.ts"
 import { now } from "./clock.ts"
+import type { Server } from "./engine.ts"
 import type { Attempt } from "./fencing.ts"
 import type { Orders, Word } from "./protocol.ts"
 import { decode } from "./protocol.ts"
@@ -80,17 +80,18 @@ export const bury = (events: Array<History.Event>, label: string, at: number): v
 
 export const make = Effect.fnUntraced(function* (
   options: {
-    readonly name: string
+    readonly engine: string
     readonly root: string
-    readonly prefix: string
+    readonly name: string
     readonly seed: number
     readonly requestMillis?: number
-    readonly members: ReadonlyArray<Member>
+    /** The first is the one that it asks first. */
+    readonly servers: ReadonlyArray<Server>
   },
   account: Account
 ) {
-  const { members, name, prefix, root } = options
-  const proxies = yield* Effect.forEach(members, (member) => Proxy.make({ upstream: member }))
+  const { engine, name, root, servers } = options
+  const proxies = yield* Effect.forEach(servers, (server) => Proxy.make({ upstream: server }))
   let child: ChildProcess | undefined
   let ended: Promise<void> = Promise.resolve()
   let starts = 0
@@ -134,14 +135,14 @@ export const make = Effect.fnUntraced(function* (
     expected = false
     pausedAt = undefined
     const mine = label()
-    const endpoints = proxies.map(({ url }) => url)
+    const endpoints = proxies.map(({ address }) => address)
     const { requestMillis, seed } = options
     const orders: Orders = {
+      engine,
+      root,
       label: mine,
       node: name,
       endpoints,
-      root,
-      prefix,
       seed: seed + starts,
       ...(requestMillis === undefined ? {} : { requestMillis })
     }

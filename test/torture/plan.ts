@@ -24,14 +24,16 @@ export const clusterFaults = [
   "leader killed",
   "leader isolated"
 ] as const
-export const storeFaults = ["compaction", "lease revoked", "entry deleted"] as const
+export const storeFaults = ["compaction", "session ended", "entry deleted"] as const
+
+export type StoreFault = (typeof storeFaults)[number]
 
 export type Fault =
   | (typeof networkFaults)[number]
   | (typeof clientFaults)[number]
   | (typeof singleFaults)[number]
   | (typeof clusterFaults)[number]
-  | (typeof storeFaults)[number]
+  | StoreFault
 
 export interface Step {
   /** From the beginning of the storm. */
@@ -60,16 +62,21 @@ export interface Phase {
 export interface Options {
   readonly seed: number
   readonly nodes: number
+  /** What an operator can do to the store. */
+  readonly storeFaults: ReadonlyArray<StoreFault>
+  /** After so long without a renewal a session ends. */
+  readonly expiryMillis: number
   /** How long each storm lasts, in the order in which they come. */
   readonly phases: ReadonlyArray<{ readonly members: number; readonly storms: ReadonlyArray<number> }>
 }
 
-/** Half of the faults are over before a lease of five seconds is, half are not. */
-const lasting = (dice: number): number => Math.round(dice < 0.5 ? 200 + dice * 6_000 : 4_000 + (dice - 0.5) * 10_000)
+/** Half of the faults are over before a session is, half are not. */
+const lasting = (dice: number, expiryMillis: number): number =>
+  Math.round((dice < 0.5 ? 0.04 + dice * 1.2 : 0.8 + (dice - 0.5) * 2) * expiryMillis)
 
-const isOnStore = (fault: Fault): boolean => (storeFaults as ReadonlyArray<string>).includes(fault)
+export const isOnStore = (fault: Fault): fault is StoreFault => (storeFaults as ReadonlyArray<string>).includes(fault)
 
-export const make = ({ nodes, phases, seed }: Options): ReadonlyArray<Phase> => {
+export const make = ({ expiryMillis, nodes, phases, seed, storeFaults: onStore }: Options): ReadonlyArray<Phase> => {
   const random = seeded(seed)
   const below = (limit: number) => Math.floor(random() * limit)
   const pick = <A>(values: ReadonlyArray<A>): A => values[below(values.length)] as A
@@ -83,22 +90,16 @@ export const make = ({ nodes, phases, seed }: Options): ReadonlyArray<Phase> => 
       const kind = random()
       const server = members === 1 ? singleFaults : clusterFaults
       const fault: Fault =
-        kind < 0.56
-          ? pick(networkFaults)
-          : kind < 0.7
-            ? pick(clientFaults)
-            : kind < 0.85
-              ? pick(server)
-              : pick(storeFaults)
+        kind < 0.56 ? pick(networkFaults) : kind < 0.7 ? pick(clientFaults) : kind < 0.85 ? pick(server) : pick(onStore)
       const onServer = /^(server|member|leader)/.test(fault)
       const subjects = fault.startsWith("leader")
         ? ["leader"]
         : Array.from({ length: onServer ? members : nodes }, (_, index) => `${onServer ? "server" : "node"} ${index}`)
       const isFree = (subject: string) => (busy.get(subject) ?? 0) <= at
       const free = subjects.filter(isFree)
-      const drawn = lasting(random())
+      const drawn = lasting(random(), expiryMillis)
       // Its stages take two seconds, and what it provokes shows after the lease.
-      const length = Math.min(fault === "late, then silent" ? Math.max(drawn, 8_000) : drawn, millis - at)
+      const length = Math.min(fault === "late, then silent" ? Math.max(drawn, 1.6 * expiryMillis) : drawn, millis - at)
       const dice = random()
       const subject = pick(free.length > 0 ? free : subjects)
       // Without a quorum nothing can be done at all, and nothing done wrong: rare is enough.

@@ -26,12 +26,13 @@ export const decode = Schema.decodeSync(wire)
 
 /** What a node is told when it starts. */
 export interface Orders {
+  readonly engine: string
+  readonly root: string
   /** Of this process: a node that starts again is another process. */
   readonly label: string
   readonly node: string
+  /** As `host:port`. */
   readonly endpoints: ReadonlyArray<string>
-  readonly root: string
-  readonly prefix: string
   readonly seed: number
   /** Left out: the default. */
   readonly requestMillis?: number

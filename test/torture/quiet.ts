@@ -1,9 +1,7 @@
 /** When all faults are over and nobody changes anything: what must have come true. */
-import { Effect } from "effect"
 import { Group } from "../../src/index.ts"
 import type { History } from "../../src/testing/index.ts"
-import type { Gateway, KeyValue } from "../servers/etcd.ts"
-import { placeOf } from "./merge.ts"
+import type { Entry } from "./engine.ts"
 import type { Account, Node } from "./node.ts"
 import { Api, Chief, Workers } from "./roles.ts"
 
@@ -40,18 +38,12 @@ const describe = (members: ReadonlyArray<{ readonly id: string; readonly token: 
     .join(" ")
 
 /** What has not come true yet. */
-export const problems = Effect.fnUntraced(function* (
-  prefix: string,
-  gateway: Gateway,
+export const problems = (
+  entries: ReadonlyArray<Entry>,
   nodes: ReadonlyArray<Node>,
   account: Account
-) {
-  const { entries } = yield* gateway.range(`${prefix}/`)
-  const membersOf = (group: string) =>
-    entries.flatMap((entry: KeyValue) => {
-      const place = placeOf(prefix, entry.key)
-      return place?.group === group ? [{ id: place.id, token: entry.createRevision, value: entry.value }] : []
-    })
+): ReadonlyArray<string> => {
+  const membersOf = (group: string) => entries.filter((entry) => entry.group === group)
   const registered = membersOf(api)
   const candidates = membersOf(chief).toSorted((a, b) => (a.token < b.token ? -1 : 1))
   const found: Array<string> = []
@@ -78,4 +70,4 @@ export const problems = Effect.fnUntraced(function* (
   const seats = new Set(known.map(({ seat }) => seat?.index))
   if (seats.size !== nodes.length) found.push(`the seats are ${Array.from(seats).join()}`)
   return found
-})
+}

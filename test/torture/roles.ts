@@ -1,10 +1,7 @@
 /** What every node does at the same time, under the names that all nodes share. */
 import { Discovery, Election, Lock, Sequence } from "../../src/index.ts"
 
-/** The least that survives a paused machine of two processors; its margin is a second. */
-export const ttlMillis = 5_000
-
-/** A stall that is longer than this may break what a lease can promise: the margin, a fifth of the TTL. */
+/** A stall that is longer than this may break what a lease can promise: the least margin of all engines. */
 export const marginMillis = 1_000
 
 export const Api = Discovery.make("api")

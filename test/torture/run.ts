@@ -4,19 +4,18 @@ import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { History } from "../../src/testing/index.ts"
+import type { Engine } from "./engine.ts"
 import type { Counts, Outcome, Reporter } from "./phase.ts"
 import * as Phases from "./phase.ts"
 import type { Phase } from "./plan.ts"
 import * as Plan from "./plan.ts"
 
 export interface Options {
+  readonly engine: Engine
   readonly seed: number
   readonly seconds: number
   readonly nodes: number
 }
-
-/** A storm is long enough for a lease to end and be taken back twice. */
-const stormMillis = 20_000
 
 /** Starting, coming to rest and giving back take about as long as this for each phase, and for each storm. */
 const phaseOverhead = 6_000
@@ -29,8 +28,10 @@ const stormsPerPhase = 3
 const shownViolations = 20
 
 /** Fills the time with phases. The shortest run has one on each kind of server. */
-export const phasesOf = (seconds: number): Plan.Options["phases"] => {
+export const phasesOf = (seconds: number, expiryMillis: number): Plan.Options["phases"] => {
   const millis = seconds * 1_000
+  // Long enough for a session to end and its places to be taken back twice.
+  const stormMillis = 4 * expiryMillis
   const full = stormsPerPhase * (stormMillis + stormOverhead) + phaseOverhead
   if (millis < 2 * full) {
     const storm = Math.max(5_000, Math.round((millis - 2 * (phaseOverhead + stormOverhead)) / 2))
@@ -42,17 +43,17 @@ export const phasesOf = (seconds: number): Plan.Options["phases"] => {
   return Array.from({ length: Math.round(millis / full) }, (_, index) => ({ members: index % 2 === 0 ? 1 : 3, storms }))
 }
 
-export const replay = ({ nodes, seconds, seed }: Options): string =>
-  `npm run torture -- --engine etcd --minutes ${seconds / 60} --seed ${seed} --nodes ${nodes}`
+export const replay = ({ engine, nodes, seconds, seed }: Options): string =>
+  `npm run torture -- --engine ${engine.name} --minutes ${seconds / 60} --seed ${seed} --nodes ${nodes}`
 
 const folder = fileURLToPath(new URL("../../.cache/torture/", import.meta.url))
 
 const encodeHistory = Schema.encodeSync(Schema.fromJsonString(Schema.toCodecJson(Schema.Array(History.Event))))
 
 /** A history of some megabytes, one file for each phase. */
-const save = (seed: number, { history, phase }: Outcome): string => {
+const save = ({ engine, seed }: Options, { history, phase }: Outcome): string => {
   mkdirSync(folder, { recursive: true })
-  const file = join(folder, `etcd-${seed}-${phase.index}.json`)
+  const file = join(folder, `${engine.name}-${seed}-${phase.index}.json`)
   writeFileSync(file, encodeHistory(history))
   return file
 }
@@ -66,7 +67,7 @@ export interface Result {
 const sum = (all: ReadonlyArray<Counts>, of: (counts: Counts) => number) =>
   all.reduce((total, counts) => total + of(counts), 0)
 
-const tableOf = (outcomes: ReadonlyArray<Outcome>, violations: number): string => {
+const tableOf = ({ storeFaults }: Engine, outcomes: ReadonlyArray<Outcome>, violations: number): string => {
   const all = outcomes.map(({ counts }) => counts)
   const rows: Array<readonly [string, number | string]> = []
   const faults = [
@@ -74,7 +75,7 @@ const tableOf = (outcomes: ReadonlyArray<Outcome>, violations: number): string =
     ...Plan.clientFaults,
     ...Plan.singleFaults,
     ...Plan.clusterFaults,
-    ...Plan.storeFaults
+    ...storeFaults
   ]
   for (const fault of faults) rows.push([`fault: ${fault}`, sum(all, (counts) => counts.faults[fault] ?? 0)])
   rows.push(
@@ -86,6 +87,7 @@ const tableOf = (outcomes: ReadonlyArray<Outcome>, violations: number): string =
     ["registrations restored", sum(all, ({ registrationsRestored }) => registrationsRestored)],
     ["watch convergences", sum(all, ({ convergences }) => convergences)],
     ["pauses of clients above the margin", sum(all, ({ stalls }) => stalls)],
+    ["not judged: what the store may do, or does not tell", sum(all, ({ excused }) => excused)],
     ["violations", violations]
   )
   return ["| what | count |", "| --- | ---: |", ...rows.map(([what, count]) => `| ${what} | ${count} |`)].join("\n")
@@ -96,22 +98,30 @@ const describe = ({ index, members, storms }: Phase): string =>
   storms.map(({ millis, steps }) => `${steps.length} faults in ${millis / 1_000} s`).join(", ")
 
 export const run = Effect.fnUntraced(function* (options: Options, reporter: Reporter) {
-  const phases = Plan.make({ seed: options.seed, nodes: options.nodes, phases: phasesOf(options.seconds) })
+  const { engine, nodes, seconds, seed } = options
+  const { expiryMillis } = engine
+  const phases = Plan.make({
+    seed,
+    nodes,
+    expiryMillis,
+    storeFaults: engine.storeFaults,
+    phases: phasesOf(seconds, expiryMillis)
+  })
   const outcomes: Array<Outcome> = []
   const violations: Array<string> = []
   for (const phase of phases) {
     reporter.say(describe(phase))
-    const outcome = yield* Phases.run(phase, { nodes: options.nodes, reporter })
+    const outcome = yield* Phases.run(phase, { engine, nodes, reporter })
     outcomes.push({ ...outcome, history: [] })
     if (outcome.violations.length === 0) continue
     violations.push(...outcome.violations)
     for (const violation of outcome.violations.slice(0, shownViolations)) reporter.say(violation)
     const more = outcome.violations.length - shownViolations
     if (more > 0) reporter.say(`and ${more} more`)
-    reporter.say(`The history of phase ${phase.index} is in ${save(options.seed, outcome)}`)
+    reporter.say(`The history of phase ${phase.index} is in ${save(options, outcome)}`)
   }
-  const table = tableOf(outcomes, violations.length)
-  reporter.say(`seed ${options.seed}, ${options.seconds} s, ${options.nodes} nodes\n\n${table}\n`)
+  const table = tableOf(engine, outcomes, violations.length)
+  reporter.say(`${engine.name}, seed ${seed}, ${seconds} s, ${nodes} nodes\n\n${table}\n`)
   if (violations.length > 0) reporter.say(`${violations.length} violations. The same plan again: ${replay(options)}`)
   const result: Result = { outcomes, violations, table }
   return result

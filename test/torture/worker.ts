@@ -2,17 +2,20 @@
 import { Clock, Effect, Exit, Fiber, Logger, Option, Random, Schedule } from "effect"
 import process from "node:process"
 import { createInterface } from "node:readline"
-import { Etcd } from "../../src/etcd.ts"
 import type { GroupName } from "../../src/Group.ts"
 import { Coordinator, Discovery, Election, Group, Lock, Sequence } from "../../src/index.ts"
 import { History } from "../../src/testing/index.ts"
 import { now, shared } from "./clock.ts"
-import { guardedKey, guardedValue } from "./fencing.ts"
+import { Guard } from "./engine.ts"
+import { load } from "./engines.ts"
 import type { Orders, Told } from "./protocol.ts"
 import { encode } from "./protocol.ts"
-import { Api, Chief, Keys, marginMillis, ttlMillis, Workers } from "./roles.ts"
+import { Api, Chief, Keys, marginMillis, Workers } from "./roles.ts"
 
 const orders = JSON.parse(process.argv[2] ?? "") as Orders
+
+const engine = await load(orders.engine)
+if (engine === undefined) throw new Error(`There is no engine "${orders.engine}"`)
 
 const tell = (told: Told): void => void process.stdout.write(`${encode(told)}\n`)
 
@@ -38,7 +41,7 @@ const watchStalls = () => {
 }
 
 /** For so long after the end of a tenure is `ensure` still asked: longer than the store could keep the entry. */
-const askedAfter = 2 * ttlMillis
+const askedAfter = 2 * engine.expiryMillis
 
 const program = Effect.gen(function* () {
   const recorder = yield* Effect.provideServiceEffect(History.make, Clock.Clock, shared)
@@ -52,13 +55,13 @@ const program = Effect.gen(function* () {
   yield* Effect.forkScoped(Effect.repeat(flush, Schedule.spaced("25 millis")))
 
   const coordinator = yield* Coordinator.Coordinator
+  const guard = yield* Guard
   const holderOf = (group: GroupName) => ({ process: orders.label, group })
   let nonces = 0
 
   const write = Effect.fnUntraced(function* (tenure: Election.Tenure) {
     const nonce = `${orders.label}-${++nonces}`
-    const key = guardedKey(orders.root, Group.label(tenure.group))
-    const exit = yield* Effect.exit(Etcd.guarded(tenure, [Etcd.put(key, guardedValue(tenure.token, nonce))]))
+    const exit = yield* Effect.exit(guard.write(tenure, tenure.token, nonce))
     const error = Exit.isFailure(exit) ? Option.getOrUndefined(Exit.findErrorOption(exit)) : undefined
     const refused = error?._tag === "MembershipLost"
     tell({ _tag: "Attempted", nonce, outcome: Exit.isSuccess(exit) ? "done" : refused ? "refused" : "unknown" })
@@ -144,15 +147,6 @@ const program = Effect.gen(function* () {
   return yield* Effect.all(roles, { concurrency: "unbounded", discard: true })
 }).pipe(Effect.scoped)
 
-const engine = Etcd.layer({
-  node: orders.node,
-  endpoints: orders.endpoints,
-  prefix: orders.prefix,
-  ttl: ttlMillis,
-  connect: "background",
-  requestTimeout: orders.requestMillis
-})
-
 /** Only what nobody should see is worth a reader's time. */
 const log = Logger.make(({ logLevel, message }) => {
   if (logLevel === "Fatal" || logLevel === "Error") process.stderr.write(`${orders.label}: ${String(message)}\n`)
@@ -160,7 +154,7 @@ const log = Logger.make(({ logLevel, message }) => {
 
 const stopWatching = watchStalls()
 const running = Effect.runFork(
-  program.pipe(Effect.provide(engine), Random.withSeed(orders.seed), Effect.provide(Logger.layer([log])))
+  program.pipe(Effect.provide(engine.layer(orders)), Random.withSeed(orders.seed), Effect.provide(Logger.layer([log])))
 )
 running.addObserver((exit) => {
   stopWatching()

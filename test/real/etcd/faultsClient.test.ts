@@ -3,8 +3,8 @@ import { Context, Effect, Layer } from "effect"
 import { Group } from "effect-ensemble"
 import { History } from "effect-ensemble/testing"
 import * as Servers from "../../servers/etcd.ts"
-import * as Chronicle from "../../torture/chronicle.ts"
 import { now } from "../../torture/clock.ts"
+import * as Chronicle from "../../torture/engines/etcdChronicle.ts"
 import * as Fencing from "../../torture/fencing.ts"
 import { merge } from "../../torture/merge.ts"
 import * as Nodes from "../../torture/node.ts"
@@ -21,11 +21,11 @@ let roots = 0
 const stage = Effect.gen(function* () {
   const etcd = yield* Server
   const root = `/client-${++roots}`
-  const prefix = `${root}/engine`
+  const places = `${Chronicle.prefixOf(root)}/`
   const account = Nodes.makeAccount()
   const chronicle = yield* Chronicle.make(etcd, root)
   const nodes = yield* Effect.forEach(["a", "b", "c"], (name) =>
-    Nodes.make({ name, root, prefix, seed: roots, members: etcd.members }, account)
+    Nodes.make({ engine: "etcd", name, root, seed: roots, servers: etcd.members }, account)
   )
   for (const node of nodes) {
     node.say("rest")
@@ -33,7 +33,10 @@ const stage = Effect.gen(function* () {
   }
   const atRest = eventually(
     "all is at rest",
-    Effect.map(Quiet.problems(prefix, etcd.gateway, nodes, account), (problems) => problems.length === 0)
+    Effect.map(
+      etcd.gateway.range(places),
+      ({ entries }) => Quiet.problems(Chronicle.membersOf(root, entries), nodes, account).length === 0
+    )
   )
   yield* atRest
   const granted = () => account.events.filter((event) => event._tag === "Granted" && event.group === chief)
@@ -57,11 +60,12 @@ const stage = Effect.gen(function* () {
         { _tag: "Paused", process, at: from, order: 0 },
         { _tag: "Resumed", process, at: to, order: 0 }
       ])
-      const problems = () => History.check(merge(prefix, [...account.events, ...pauses], chronicle)).map(History.format)
+      const told = yield* chronicle.told
+      const problems = () => History.check(merge([...account.events, ...pauses], told)).map(History.format)
       // A process tells what it did before it tells the store, and is heard after it: what it says late was still said in time.
       for (let look = 0; look < 50 && problems().length > 0; look++) yield* Effect.sleep("100 millis")
       assert.deepStrictEqual(problems(), [])
-      assert.deepStrictEqual(Fencing.check(root, prefix, chronicle, account.attempts).violations, [])
+      assert.deepStrictEqual(Fencing.check(told, account.attempts).violations, [])
       assert.deepStrictEqual(account.broken, [])
     }),
     /** Nothing that a program still holds keeps it from ending, and nothing is left of it. */
@@ -70,7 +74,7 @@ const stage = Effect.gen(function* () {
       assert.deepStrictEqual(endings, ["ended", "ended", "ended"])
       yield* eventually(
         "nothing is left in the store",
-        Effect.map(etcd.gateway.range(`${prefix}/`), ({ entries }) => entries.length === 0)
+        Effect.map(etcd.gateway.range(places), ({ entries }) => entries.length === 0)
       )
       assert.deepStrictEqual(account.broken, [])
     })

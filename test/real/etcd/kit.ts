@@ -8,8 +8,8 @@ import { History } from "effect-ensemble/testing"
 import * as Proxy from "../../faults/proxy.ts"
 import type * as Servers from "../../servers/etcd.ts"
 import { until } from "../../servers/until.ts"
-import * as Chronicle from "../../torture/chronicle.ts"
 import { shared } from "../../torture/clock.ts"
+import * as Chronicle from "../../torture/engines/etcdChronicle.ts"
 import * as Fencing from "../../torture/fencing.ts"
 import { merge } from "../../torture/merge.ts"
 
@@ -82,7 +82,7 @@ export interface World {
   readonly root: string
   readonly prefix: string
   readonly recorder: History.Recorder
-  readonly chronicle: Chronicle.Chronicle
+  readonly chronicle: Chronicle.EtcdChronicle
   readonly node: (name: string, options?: NodeOptions) => Effect.Effect<Node, never, Scope.Scope>
   /** Campaigns, writes under guard while it leads, and asks `ensure` for ever of every tenure that it has had. */
   readonly lead: (node: Node) => Effect.Effect<Leading, never, Scope.Scope>
@@ -108,7 +108,7 @@ let worlds = 0
 /** A world of its own on a server that others may use at the same time: the prefix keeps them apart. */
 export const makeWorld = Effect.fnUntraced(function* (etcd: Servers.Etcd) {
   const root = `/world-${++worlds}`
-  const prefix = `${root}/engine`
+  const prefix = Chronicle.prefixOf(root)
   const recorder = yield* Effect.provideServiceEffect(History.make, Clock.Clock, shared)
   const chronicle = yield* Effect.orDie(Chronicle.make(etcd, root))
   const attempts: Array<Fencing.Attempt> = []
@@ -120,8 +120,8 @@ export const makeWorld = Effect.fnUntraced(function* (etcd: Servers.Etcd) {
     let tenures = 0
     const write = Effect.fnUntraced(function* (tenure: Election.Tenure) {
       const nonce = `${node.name}-${attempts.length}`
-      const value = Fencing.guardedValue(tenure.token, nonce)
-      const exit = yield* Effect.exit(Etcd.guarded(tenure, [Etcd.put(Fencing.guardedKey(root, group), value)]))
+      const value = Chronicle.guardedValue(tenure.token, nonce)
+      const exit = yield* Effect.exit(Etcd.guarded(tenure, [Etcd.put(Chronicle.guardedKey(root, group), value)]))
       const error = Exit.isFailure(exit) ? Option.getOrUndefined(Exit.findErrorOption(exit)) : undefined
       attempts.push({
         nonce,
@@ -180,9 +180,10 @@ export const makeWorld = Effect.fnUntraced(function* (etcd: Servers.Etcd) {
       Clock.Clock,
       shared
     )
-    const history = merge(prefix, yield* recorder.events, chronicle)
+    const told = yield* chronicle.told
+    const history = merge(yield* recorder.events, told)
     assert.deepStrictEqual(History.check(history).map(History.format), [])
-    assert.deepStrictEqual(Fencing.check(root, prefix, chronicle, attempts).violations, [])
+    assert.deepStrictEqual(Fencing.check(told, attempts).violations, [])
   })
 
   const world: World = {

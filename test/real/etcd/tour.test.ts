@@ -1,8 +1,9 @@
 import { assert, describe, it } from "vitest"
 import { all, fromJson } from "../../../examples/tour/events.ts"
-import { assertInOrder, run, start } from "../../tooling/startExample.ts"
+import { run, start } from "../../tooling/startExample.ts"
 import type { Lie } from "../../tooling/tourLies.ts"
 import { changed, inserted, moved, problemsOf, without } from "../../tooling/tourLies.ts"
+import { assertTold, assertRefused, isAlive, patience, pidsIn } from "../tours.ts"
 
 /** What a true story on real processes becomes when it is told wrongly, and what has to be found. */
 const falsehoods: ReadonlyArray<readonly [told: string, lie: Lie, problem: RegExp]> = [
@@ -28,53 +29,16 @@ const falsehoods: ReadonlyArray<readonly [told: string, lie: Lie, problem: RegEx
   ["not all came back", without("ConnectionsBack", 0), /^not all were connected again$/]
 ]
 
-// Real leases, on a machine that may be busy.
 const onEtcd = ["--engine", "etcd", "--ttl", "4"]
-const patience = { timeout: 90_000 }
-
-const isAlive = (pid: number): boolean => {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
-}
-
-const pidsIn = (stdout: string): ReadonlyArray<number> =>
-  Array.from(stdout.matchAll(/ starts +process (\d+)$/gm), ([, pid]) => Number(pid))
 
 describe("the tour on etcd", () => {
-  it("tells its story with a process for each node, the first leader of which is killed", patience, async () => {
-    const { code, stderr, stdout } = await run("tour", ...onEtcd)
-    assert.strictEqual(code, 0, stdout + stderr)
-    assert.strictEqual(stderr, "")
-    assertInOrder(stdout, [
-      /^5 nodes on etcd, sessions of 4 s/m,
-      /^etcd 3\.\S+ at http:\S+, each node a process of its own$/m,
-      / app-01 .* starts .* process \d+$/m,
-      / app-01 .* joins /m,
-      /■■■■■ {2}5 of 5 ready$/m,
-      / leads .* with token \d+$/m,
-      / crashes .* SIGKILL to process \d+/,
-      / - gone .* the store has ended its session$/m,
-      / leads .* with token \d+, larger than \d+$/m,
-      / cut off /,
-      / stops .* by its own clock, /,
-      / leads .* with token \d+, larger than \d+$/m,
-      / is back .* \+ joins /s,
-      / 12 partitions over 4 nodes$/m,
-      / resets .* every connection of 4 nodes$/m,
-      / is back .* 4 nodes have connected again$/m,
-      / 12 partitions over 3 nodes/,
-      / resigns [^]* - leaves /,
-      /^ {3}✓ {2}Nothing was left in the store$/m,
-      /^All of it is true\./m
-    ])
-    for (const line of stdout.split("\n")) assert.isAtMost(line.length, 82, line)
-    const pids = pidsIn(stdout)
-    assert.strictEqual(new Set(pids).size, 5)
-    assert.deepStrictEqual(pids.filter(isAlive), [])
-  })
+  it("tells its story with a process for each node, the first leader of which is killed", patience, () =>
+    assertTold(onEtcd, {
+      began: /^5 nodes on etcd, sessions of 4 s/m,
+      provided: /^etcd 3\.\S+ at http:\S+, each node a process of its own$/m,
+      left: /^ {3}✓ {2}Nothing was left in the store$/m
+    })
+  )
 
   it("has its story refused when it is told wrongly", patience, async () => {
     const { code, stderr, stdout } = await run("tour", ...onEtcd, "--json", "--nodes", "3")
@@ -108,14 +72,10 @@ describe("the tour on etcd", () => {
     }
   )
 
-  it("says what is wrong with the endpoints that it is given", patience, async () => {
-    for (const [given, reason] of [
+  it("says what is wrong with the endpoints that it is given", patience, () =>
+    assertRefused(onEtcd, [
       ["http://127.0.0.1:1", /^This went wrong: http:\/\/127\.0\.0\.1:1\/\S+: no answer: /m],
       ["https://127.0.0.1:2379", /^This went wrong: "https:\S+ cannot be used here\. Give it as http:\/\/host:port$/m]
-    ] as const) {
-      const { code, stdout } = await run("tour", ...onEtcd, "--endpoints", given)
-      assert.strictEqual(code, 1)
-      assert.match(stdout, reason)
-    }
-  })
+    ])
+  )
 })

@@ -1,0 +1,4 @@
+import { engine } from "../../torture/engines/zookeeper.ts"
+import { torture } from "../tortures.ts"
+
+torture(engine)
