@@ -11,6 +11,8 @@
 
 import type * as Config from "effect/Config"
 import type * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
 import * as describe from "./services/kit/describe.ts"
 
 /** @since 0.1.0 */
@@ -59,3 +61,31 @@ export type { ServiceClass } from "./services/kit/service.ts"
  */
 export const describeConfig: (configs: Iterable<Config.Config<unknown>>) => Effect.Effect<string> =
   describe.describeConfig
+
+/**
+ * A schedule that gives up on settings that cannot be used: they are the same the next time.
+ *
+ * **When to use**
+ *
+ * Use it around the `retry` of a service's policy.
+ *
+ * **Example** (A policy)
+ *
+ * ```ts
+ * // no-run
+ * import { Schedule } from "effect"
+ * import { Maestro, Services } from "effect-ensemble"
+ * import { Redis } from "effect-ensemble/services/redis"
+ *
+ * const Cache = Redis.layerConfig(Redis.config("RD_1")).pipe(
+ *   Maestro.service("cache", { retry: Services.whileUnavailable(Schedule.exponential("100 millis")) })
+ * )
+ * ```
+ *
+ * @category scheduling
+ * @since 0.1.0
+ */
+export const whileUnavailable = <Output, Error, Env>(
+  schedule: Schedule.Schedule<Output, unknown, Error, Env>
+): Schedule.Schedule<Output, unknown, Error, Env> =>
+  Schedule.while(schedule, ({ input }) => !Predicate.isTagged(input, "ServiceMisconfigured"))

@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Duration, Effect, Exit, Fiber, Layer, Option, Schedule, Scope, Stream } from "effect"
-import { Maestro } from "effect-ensemble"
-import type { Services } from "effect-ensemble"
+import { Maestro, Services } from "effect-ensemble"
 import { TestClock } from "effect/testing"
 import type { Connection } from "../../src/services/kit/connection.ts"
 import * as Connections from "../../src/services/kit/connection.ts"
@@ -152,6 +151,27 @@ describe("a start", () => {
       const error = yield* Effect.flip(program.start)
       assert.deepStrictEqual(attempts, [1, 2, 3])
       assert.include(error.message, "(attempt 3)")
+    })
+  )
+})
+
+describe("a schedule for services", () => {
+  const attempts = Effect.fnUntraced(function* (error: Services.ServiceUnavailable | Services.ServiceMisconfigured) {
+    let count = 0
+    yield* Effect.sync(() => count++).pipe(
+      Effect.andThen(Effect.fail(error)),
+      Effect.retry(Services.whileUnavailable(Schedule.recurs(3))),
+      Effect.ignore
+    )
+    return count
+  })
+
+  it.effect("tries again what is not there, and not what is wrong", () =>
+    Effect.gen(function* () {
+      const endpoint = "fake://here"
+      const gone = new Services.ServiceUnavailable({ service: "it", endpoint, attempt: 1, reason: "no" })
+      assert.strictEqual(yield* attempts(gone), 4)
+      assert.strictEqual(yield* attempts(new Services.ServiceMisconfigured({ service: "it", problems: [] })), 1)
     })
   )
 })
