@@ -34,7 +34,8 @@
 import type * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
+import * as Persistence from "effect/persistence/Redis"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { createClient } from "redis"
@@ -49,6 +50,7 @@ import type { ServiceClass } from "../kit/service.ts"
 import { define, kind } from "../kit/service.ts"
 import * as Setting from "../kit/setting.ts"
 import * as Settings from "../kit/settings.ts"
+import * as Bridge from "./persistence.ts"
 
 /**
  * The client of the npm package `redis`.
@@ -93,6 +95,13 @@ const settings = Settings.make<Options>()<Resolved>({
 const longestPause = Duration.seconds(1)
 const pauseMillis = (retries: number): number => Math.min(2 ** retries * 50, Duration.toMillis(longestPause))
 
+/** The client takes the password of the address, if there is any name or password in it. */
+const withPassword = (url: string, password: string): string => {
+  const address = new URL(url)
+  address.password = encodeURIComponent(password)
+  return address.href
+}
+
 const open = ({ connectTimeout, password, url }: Resolved, link: Link): Connection<Client> => {
   // While a connection is made by hand, the first failure is for the caller to try again.
   let reconnects = false
@@ -101,8 +110,7 @@ const open = ({ connectTimeout, password, url }: Resolved, link: Link): Connecti
   // itself cuts it.
   const life = new AbortController()
   const client: Client = createClient({
-    url: Redacted.value(url),
-    ...(password === undefined ? {} : { password: Redacted.value(password) }),
+    url: password === undefined ? Redacted.value(url) : withPassword(Redacted.value(url), Redacted.value(password)),
     // A command for a server that is away fails now: in a queue it would be carried out at any later moment.
     disableOfflineQueue: true,
     socket: {
@@ -232,6 +240,49 @@ export const layer: (options?: Options) => Layer.Layer<Redis, ServiceUnavailable
 export const layerConfig: (
   config: Config.Wrap<Options>
 ) => Layer.Layer<Redis, ServiceUnavailable | ServiceMisconfigured> = Redis.layerConfig
+
+/**
+ * A Redis that runs, as the service that Effect's own persistence, rate limiters and queues are stored in.
+ *
+ * **When to use**
+ *
+ * Use it under `Persistence.layerRedis`, `PersistedQueue.layerStoreRedis` or `RateLimiter.layerStoreRedis`, so that they share the
+ * client, the settings and the life of a service, and nothing of theirs outlives it.
+ *
+ * **Details**
+ *
+ * - Commands and scripts go over the service's own client, within its `callTimeout`.
+ * - `reserve` takes a connection of a pool (by default at most 10, made when needed), for commands that block. One whose command failed
+ *   or was interrupted is closed.
+ * - `subscribe` has a connection of its own for each channel, which is asked for an answer every 5 seconds. It is made anew
+ *   when it is lost, and what was published meanwhile is missed.
+ * - All of these connections are cut with the layer.
+ *
+ * **Example** (Sessions that survive a restart)
+ *
+ * ```ts
+ * // no-run
+ * import { Layer } from "effect"
+ * import { Redis } from "effect-ensemble/services/redis"
+ * import { Persistence } from "effect/persistence"
+ *
+ * const Stored = Persistence.layerRedis.pipe(
+ *   Layer.provide(Redis.layerPersistence(Redis.Redis)),
+ *   Layer.provide(Redis.layerConfig(Redis.config("RD_1")))
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerPersistence = <Self, Key extends string>(
+  service: ServiceClass<Self, Key, Client, Options>,
+  pool: Persistence.PoolOptions = {}
+): Layer.Layer<Persistence.Redis, never, Self> =>
+  Layer.effect(
+    Persistence.Redis,
+    Effect.flatMap(service, (running) => Bridge.make(running, pool))
+  )
 
 /**
  * Asks {@link Redis} for one real answer: for the `health` of its policy.

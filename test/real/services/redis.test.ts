@@ -4,8 +4,9 @@ import { Redis } from "effect-ensemble/services/redis"
 import * as Servers from "../../servers/redis.ts"
 import * as Kit from "./kit.ts"
 
-const password = "right-secret"
-const url = (port: number) => `redis://127.0.0.1:${port}/3`
+// Both have to arrive as they are, and the one in the address must not win.
+const password = "right%2F:secret@"
+const url = (port: number) => `redis://:other-secret@127.0.0.1:${port}/3`
 
 describe("Redis", () => {
   Kit.cases<Redis.Redis>({
