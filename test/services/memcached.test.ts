@@ -7,22 +7,22 @@ const read = (env: Record<string, string>) => Memcached.config("CACHE").parse(Co
 describe("the settings of Memcached", () => {
   it.effect("are for a local server by default", () =>
     Effect.gen(function* () {
-      const { addresses, password, timeout, tls, user } = yield* read({})
-      assert.deepStrictEqual([addresses, tls, user, password], [["localhost:11211"], false, undefined, undefined])
+      const { addresses, password, timeout, tls, username } = yield* read({})
+      assert.deepStrictEqual([addresses, tls, username, password], [["localhost:11211"], false, undefined, undefined])
       assert.strictEqual(Duration.toMillis(Duration.fromInputUnsafe(timeout ?? 0)), 2000)
     })
   )
 
   it.effect("are read from the environment", () =>
     Effect.gen(function* () {
-      const { addresses, password, timeout, tls, user } = yield* read({
+      const { addresses, password, timeout, tls, username } = yield* read({
         CACHE_ADDRS: "one,two:11212,[::1]:11213",
         CACHE_TIMEOUT_RW: "250ms",
-        CACHE_USER: "ensemble",
+        CACHE_USERNAME: "ensemble",
         CACHE_PASSWORD: "right-secret",
         CACHE_TLS: "yes"
       })
-      assert.deepStrictEqual([addresses, tls, user], [["one:11211", "two:11212", "[::1]:11213"], true, "ensemble"])
+      assert.deepStrictEqual([addresses, tls, username], [["one:11211", "two:11212", "[::1]:11213"], true, "ensemble"])
       assert.strictEqual(Duration.toMillis(Duration.fromInputUnsafe(timeout ?? 0)), 250)
       assert.isTrue(Redacted.isRedacted(password))
     })

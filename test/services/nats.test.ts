@@ -19,8 +19,8 @@ describe("the settings of NATS", () => {
 
   it.effect("are for a local server by default, and for one that comes back some day", () =>
     Effect.gen(function* () {
-      const { jetstream, maxReconnect, reconnectWait, tls, token, user } = yield* read({})
-      assert.deepStrictEqual([jetstream, tls, maxReconnect, user, token], [false, false, -1, undefined, undefined])
+      const { jetstream, maxReconnect, reconnectWait, tls, token, username } = yield* read({})
+      assert.deepStrictEqual([jetstream, tls, maxReconnect, username, token], [false, false, -1, undefined, undefined])
       assert.strictEqual(Duration.toMillis(Duration.fromInputUnsafe(reconnectWait ?? 0)), 2000)
     })
   )
