@@ -5,7 +5,7 @@
 import type { HttpAnswer, HttpRequest, Link, Transport } from "../../../src/engines/consul/http.ts"
 import { HttpError } from "../../../src/engines/consul/http.ts"
 
-export type LostWrite = "applied" | "not-applied" | { readonly appliedAfterMillis: number }
+import type { LostWrite } from "../../faults/weather.ts"
 
 export interface Weather {
   renewalsFrozen: boolean

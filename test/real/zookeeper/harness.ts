@@ -1,8 +1,6 @@
 /** Processes on a real ZooKeeper, each behind a network of its own. */
-import { Clock, Duration, Effect, Scope } from "effect"
-import { Coordinator } from "effect-ensemble"
+import { Clock, Effect } from "effect"
 import type { Conformance } from "effect-ensemble/testing"
-import * as ProcessClock from "../../../src/engines/memory/processClock.ts"
 import * as Client from "../../../src/engines/zookeeper/client.ts"
 import type { Connect } from "../../../src/engines/zookeeper/clients.ts"
 import * as Connection from "../../../src/engines/zookeeper/connection.ts"
@@ -13,8 +11,8 @@ import * as Store from "../../../src/engines/zookeeper/store.ts"
 import { tcp } from "../../../src/engines/zookeeper/transport.ts"
 import * as Utf8 from "../../../src/engines/zookeeper/utf8.ts"
 import * as Coordinators from "../../../src/internal/coordinator.ts"
-import * as Proxy from "../../faults/proxy.ts"
 import type { ZooKeeper } from "../../servers/zookeeper.ts"
+import * as Nodes from "../nodes.ts"
 import * as Weather from "./weather.ts"
 
 /** Long enough that a pause of this process does not end a session by itself, and a multiple of the servers' tick. */
@@ -22,32 +20,14 @@ export const ttlMillis = 6_000
 
 /** What can be struck on ZooKeeper. Its transactions only grow, no server is read that lags, and TCP loses no single event. */
 export const withoutOwnServer = new Set<Conformance.Capability>([
-  "partition",
-  "partitionFromStart",
-  "heal",
-  "healAll",
-  "freezeRenewals",
-  "hangReleases",
-  "pause",
-  "resume",
-  "skewClock",
-  "jumpClock",
-  "delayRequests",
-  "delayEvents",
+  ...Nodes.usual,
   "duplicateEvents",
-  "loseAnswer",
-  "expireSession",
-  "remove",
-  "put",
   // It keeps no history, so all of it is always forgotten.
   "compact",
-  "counted-requests",
   "discovery-conflict"
 ])
 
 let cases = 0
-
-const millis = (input: Duration.Input) => Duration.toMillis(Duration.fromInputUnsafe(input))
 
 export interface Options {
   /** Default {@link ttlMillis}. */
@@ -60,14 +40,9 @@ export interface Options {
 export const makeHarness = (zookeeper: ZooKeeper, { curator = false, ttl = ttlMillis }: Options = {}) =>
   Effect.gen(function* () {
     const prefix = `/case-${++cases}`
-    const scope = yield* Effect.scope
-    const base = yield* Clock.clockWith(Effect.succeed)
     const [server] = zookeeper.members
     const address = { host: server.host, port: server.port }
-    const proxies = new Map<string, Proxy.Proxy>()
-    const weathers = new Map<string, Weather.Weather>()
-    const all: Array<Weather.Weather> = []
-    const clocks = new Map<string, ProcessClock.ProcessClock>()
+    const nodes = yield* Nodes.make(address, Weather.make)
 
     /** Somebody with zkCli: no session is kept, since a case may end a server. */
     const admin = <A>(use: (client: Client.Client) => Effect.Effect<A, unknown>): Effect.Effect<A> =>
@@ -77,7 +52,7 @@ export const makeHarness = (zookeeper: ZooKeeper, { curator = false, ttl = ttlMi
           yield* client.attached
           return yield* use(client)
         })
-      ).pipe(Effect.provideService(Clock.Clock, base), Effect.orDie)
+      ).pipe(Effect.provideService(Clock.Clock, nodes.base), Effect.orDie)
 
     const orNone = <A>(effect: Effect.Effect<A, unknown>) => Effect.orElseSucceed(effect, () => undefined)
     const childrenOf = (client: Client.Client, path: string) =>
@@ -92,26 +67,12 @@ export const makeHarness = (zookeeper: ZooKeeper, { curator = false, ttl = ttlMi
         )
       )
 
-    /** Networks that stand before their process does. */
-    const prepared = new Map<string, Proxy.Proxy>()
-    const makeProxy = Effect.suspend(() => Effect.orDie(Proxy.make({ upstream: address })).pipe(Scope.provide(scope)))
-
-    const process: Conformance.Harness["process"] = Effect.fnUntraced(function* (node, options) {
-      const proxy = prepared.get(node) ?? (yield* makeProxy)
-      prepared.delete(node)
-      // A process that starts again under the same name is reached by the same name.
-      proxies.set(node, proxy)
-      const weather = Weather.make()
-      weathers.set(node, weather)
-      all.push(weather)
-      const clock = ProcessClock.make(base)
-      clocks.set(node, clock)
-      const endpoint = { host: proxy.host, port: proxy.port }
+    const process = nodes.process((proxy, weather, node, options) => {
       const connect: Connect = ({ endpoints, lastZxid, onFailed, ttlMillis: timeoutMillis }) =>
         Effect.map(Client.make({ endpoints, transport: tcp, timeoutMillis, lastZxid, onFailed }), (client) =>
           weather.over(client, prefix)
         )
-      const coordinator = yield* Coordinators.make(
+      return Coordinators.make(
         Store.facts(proxy.address),
         ({ requestMillis }) =>
           Store.make(connect, {
@@ -121,37 +82,14 @@ export const makeHarness = (zookeeper: ZooKeeper, { curator = false, ttl = ttlMi
             curatorBasePath: curator ? `${prefix}/discovery` : undefined,
             acl: P.openAcl,
             requestMillis,
-            endpoints: [endpoint]
+            endpoints: [{ host: proxy.host, port: proxy.port }]
           }),
         { ...options, node, ttl }
-      ).pipe(Effect.provideService(Clock.Clock, clock))
-      return {
-        coordinator,
-        run: (effect) =>
-          effect.pipe(
-            Effect.provideService(Coordinator.Coordinator, coordinator),
-            Effect.provideService(Clock.Clock, clock)
-          )
-      }
+      )
     })
 
-    const at = <A>(map: Map<string, A>, node: string): A => {
-      const found = map.get(node)
-      if (found === undefined) throw new Error(`No process "${node}"`)
-      return found
-    }
-    const strike = <A>(map: Map<string, A>, node: string, how: (at: A) => void) => Effect.sync(() => how(at(map, node)))
     const groupPath = (group: { readonly kind: string; readonly name: string }) =>
       `${prefix}/${group.kind}/${group.name}`
-    const heal = (node: string) =>
-      Effect.suspend(() => {
-        weathers.get(node)?.clear()
-        clocks.get(node)?.running.openUnsafe()
-        return proxies.get(node)?.heal ?? Effect.void
-      })
-    const lostWrites = (outcome: Parameters<Required<Conformance.Harness["faults"]>["loseAnswer"]>[1]) =>
-      typeof outcome === "string" ? outcome : { appliedAfterMillis: millis(outcome.appliedAfter) }
-
     /** Takes the session over and closes it, as `zkCli` cannot, and nobody else can who does not know its password. */
     const end = ({ password, sessionId, timeoutMillis }: Identity) =>
       Effect.scoped(
@@ -170,45 +108,14 @@ export const makeHarness = (zookeeper: ZooKeeper, { curator = false, ttl = ttlMi
           }),
           (connection) => connection.request(P.closeSession)
         )
-      ).pipe(Effect.ignore, Effect.provideService(Clock.Clock, base))
+      ).pipe(Effect.ignore, Effect.provideService(Clock.Clock, nodes.base))
 
     const faults: Conformance.Harness["faults"] = {
-      partition: (node, how = "silent") =>
-        Effect.suspend(() => {
-          const proxy = at(proxies, node)
-          return how === "silent" ? proxy.blackhole : how === "refused" ? proxy.refuse : proxy.silence("down")
-        }),
-      partitionFromStart: (node) =>
-        Effect.flatMap(makeProxy, (proxy) => {
-          prepared.set(node, proxy)
-          proxies.set(node, proxy)
-          return proxy.blackhole
-        }),
-      heal,
-      healAll: Effect.suspend(() => Effect.forEach(Array.from(proxies.keys()), heal, { discard: true })),
-      freezeRenewals: (node) => strike(weathers, node, (weather) => void (weather.renewalsFrozen = true)),
-      hangReleases: (node) => strike(weathers, node, (weather) => void (weather.releasesHang = true)),
-      // A process that stands still reads nothing either: what arrives meanwhile waits in its buffers.
-      pause: (node) =>
-        Effect.andThen(
-          strike(clocks, node, (clock) => clock.running.closeUnsafe()),
-          Effect.suspend(() => at(proxies, node).blackhole)
-        ),
-      resume: (node) =>
-        Effect.andThen(
-          strike(clocks, node, (clock) => clock.running.openUnsafe()),
-          Effect.suspend(() => at(proxies, node).heal)
-        ),
-      skewClock: (node, rate) => strike(clocks, node, (clock) => clock.setRateUnsafe(rate)),
-      jumpClock: (node, by) => strike(clocks, node, (clock) => clock.jumpWallUnsafe(millis(by))),
-      delayRequests: (node, by) => strike(weathers, node, (weather) => void (weather.requestDelayMillis = millis(by))),
-      delayEvents: (node, by) => strike(weathers, node, (weather) => void (weather.eventDelayMillis = millis(by))),
-      duplicateEvents: (node) => strike(weathers, node, (weather) => void (weather.duplicating = true)),
-      loseAnswer: (node, outcome) =>
-        strike(weathers, node, (weather) => void weather.lostWrites.push(lostWrites(outcome))),
+      ...nodes.faults,
+      duplicateEvents: (node) => nodes.strike(node, (weather) => void (weather.duplicating = true)),
       expireSession: (node) =>
         Effect.suspend(() =>
-          Effect.forEach(Array.from(at(weathers, node).identities.values()), end, { discard: true })
+          Effect.forEach(Array.from(nodes.weather(node).identities.values()), end, { discard: true })
         ),
       remove: (group, id) => admin((client) => removeAll(client, groupPath(group), id)),
       put: (group, id, value) =>
@@ -247,7 +154,7 @@ export const makeHarness = (zookeeper: ZooKeeper, { curator = false, ttl = ttlMi
             members.push(...names.map((name) => `${kind}/${group}/${idOf(name)}`))
           }
         }
-        return { members, watches: all.reduce((sum, weather) => sum + weather.watches, 0) }
+        return { members, watches: nodes.all.reduce((sum, weather) => sum + weather.watches, 0) }
       })
     )
 
@@ -264,7 +171,7 @@ export const makeHarness = (zookeeper: ZooKeeper, { curator = false, ttl = ttlMi
       advance: (time) => Effect.sleep(Math.max(20, time)),
       faults,
       truth,
-      requests: Effect.sync(() => all.reduce((sum, weather) => sum + weather.requests, 0)),
+      requests: nodes.requests,
       // A point costs a fresh store's worth of requests here, and all of them are swept on the embedded engine.
       stride: 7
     }

@@ -9,7 +9,7 @@ import { ConnectionLost } from "../../../src/engines/zookeeper/errors.ts"
 import type { Identity } from "../../../src/engines/zookeeper/session.ts"
 import type { Listener } from "../../../src/engines/zookeeper/watches.ts"
 
-export type LostWrite = "applied" | "not-applied" | { readonly appliedAfterMillis: number }
+import type { LostWrite } from "../../faults/weather.ts"
 
 export interface Weather {
   renewalsFrozen: boolean
