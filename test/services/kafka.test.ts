@@ -19,7 +19,7 @@ describe("the settings of Kafka", () => {
     Effect.gen(function* () {
       const { password, ...settings } = yield* read({
         LOG_ADDRS: "one,two:9093,[::1]:9094",
-        LOG_USER: "ensemble",
+        LOG_USERNAME: "ensemble",
         LOG_PASSWORD: "right-secret",
         LOG_SASL_MECHANISM: "SCRAM-SHA-512",
         LOG_TLS: "yes",
@@ -32,7 +32,7 @@ describe("the settings of Kafka", () => {
       })
       assert.deepInclude(settings, {
         addresses: ["one:9092", "two:9093", "[::1]:9094"],
-        user: "ensemble",
+        username: "ensemble",
         mechanism: "SCRAM-SHA-512",
         tls: true,
         compression: "zstd",

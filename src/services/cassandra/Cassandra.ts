@@ -153,7 +153,7 @@ const open = (resolved: Resolved, link: Link): Connection<Client> => {
   client.on("hostDown", () => {
     if (state().getConnectedHosts().length === 0) link.lost("the connections to all nodes are lost")
   })
-  client.on("hostUp", link.regained)
+  client.on("hostUp", link.look)
 
   const inFlight = sync(() => {
     const now = state()

@@ -1,4 +1,5 @@
 /** The three failures that every service has, whichever client it is made of. */
+import * as Inspectable from "effect/Inspectable"
 import * as Schema from "effect/Schema"
 
 /**
@@ -88,7 +89,8 @@ export class ServiceCallFailed extends Schema.TaggedError<ServiceCallFailed>(
  * tried), and some clients wrap what happened: so the first words that are found count.
  */
 export const inWords = (cause: unknown): string => {
-  if (!(cause instanceof Error)) return String(cause)
+  // Not `String`: what has no prototype cannot be made one.
+  if (!(cause instanceof Error)) return typeof cause === "string" ? cause : Inspectable.toStringUnknown(cause)
   if (cause.message !== "") return cause.message
   const inner = cause instanceof AggregateError ? cause.errors[0] : cause.cause
   return inner === undefined ? cause.name : inWords(inner)

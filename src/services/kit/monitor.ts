@@ -16,11 +16,11 @@ import type { ServiceUnavailable } from "./errors.ts"
 export interface Link {
   /** A connection was lost. */
   readonly lost: (reason: string) => void
-  /** A connection stands again. */
-  readonly regained: () => void
+  /** Something has changed, and perhaps a connection stands again: the server is to be probed now. */
+  readonly look: () => void
 }
 
-type Word = { readonly _tag: "Lost"; readonly reason: string } | { readonly _tag: "Regained" }
+type Word = { readonly _tag: "Lost"; readonly reason: string } | { readonly _tag: "Look" }
 
 export interface Signals extends Link {
   readonly words: Queue.Queue<Word>
@@ -34,7 +34,7 @@ export const makeLink = (): Signals => {
   return {
     words,
     lost: (reason) => void Queue.offerUnsafe(words, { _tag: "Lost", reason }),
-    regained: () => void Queue.offerUnsafe(words, { _tag: "Regained" })
+    look: () => void Queue.offerUnsafe(words, { _tag: "Look" })
   }
 }
 

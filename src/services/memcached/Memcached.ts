@@ -121,7 +121,7 @@ const open = ({ addresses, password, timeout, tls, username = "" }: Resolved, li
   const client = new MemcachedClient(addresses, { timeout, tls, login })
   client.on("error", (address: string, error: unknown) => link.lost(`${address}: ${inWords(error)}`))
   client.on("close", (address: string) => link.lost(`${address}: the connection was closed`))
-  client.on("connect", link.regained)
+  client.on("connect", link.look)
 
   return {
     client,

@@ -209,7 +209,7 @@ const open = (settings: Resolved, link: Link): Connection<Client> => {
   const { client, protocol } = NatsClient.make(connectionOptions(settings))
   protocol.onStatus = (status) => {
     if (status.type === "disconnect") link.lost(`${status.server}: the connection was closed`)
-    else if (status.type === "reconnect") link.regained()
+    else if (status.type === "reconnect") link.look()
   }
   const roundTrip = promise(() => client.rtt())
   const { jetstream, probeTimeout } = settings

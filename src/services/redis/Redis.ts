@@ -120,7 +120,7 @@ const open = ({ connectTimeout, password, url }: Resolved, link: Link): Connecti
     }
   })
   client.on("error", (error) => link.lost(inWords(error)))
-  client.on("ready", link.regained)
+  client.on("ready", link.look)
 
   const ping = promise((signal) => client.withAbortSignal(signal).ping())
   const disconnect = sync(() => client.destroy())

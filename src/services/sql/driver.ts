@@ -51,7 +51,7 @@ const open = <Settings extends Bounds, Client extends SqlClient.SqlClient>(
   // clients in and sends them away would be asked without a pause.
   let answered = false
   const sockets = makeSockets(() => {
-    if (answered) link.regained()
+    if (answered) link.look()
     answered = false
   })
   const scope = Scope.makeUnsafe()
