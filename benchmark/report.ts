@@ -18,6 +18,8 @@ export interface Report {
   readonly title: string
   readonly tables: ReadonlyArray<Table>
   readonly verdicts: ReadonlyArray<Verdict>
+  /** What has to be known to read the tables. */
+  readonly notes?: ReadonlyArray<string>
 }
 
 /** Three significant digits, and no exponent: 12,300 rather than 1.23e4. */
@@ -46,9 +48,10 @@ const table = ({ columns, rows, title }: Table): string =>
     ...rows.map(cells)
   ].join("\n")
 
-export const markdown = ({ tables, title, verdicts }: Report): string =>
+export const markdown = ({ notes = [], tables, title, verdicts }: Report): string =>
   [
     `### ${title}`,
     ...tables.map(table),
+    ...(notes.length > 0 ? [notes.map((note) => `${note}.`).join("\n")] : []),
     verdicts.map(({ found, met, wanted }) => `- ${met ? "met" : "**short**"}: ${wanted}. Found: ${found}.`).join("\n")
   ].join("\n\n")

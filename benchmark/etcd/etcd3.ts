@@ -2,9 +2,8 @@
 import { Effect } from "effect"
 import type { Lease, Watcher } from "etcd3"
 import { Etcd3 } from "etcd3"
-import { now } from "../harness.ts"
-import type { Place, Way } from "./way.ts"
-import { forEachAtOnce, valueOf } from "./way.ts"
+import type { Place, Seen, Way } from "../stores/way.ts"
+import { forEachAtOnce, makeHeld, valueOf } from "../stores/way.ts"
 
 export const connect = (place: Place): Etcd3 => new Etcd3({ hosts: [...place.endpoints] })
 
@@ -64,8 +63,13 @@ export const awaitTurn = async (client: Etcd3, prefix: string, created: string):
   }
 }
 
+/** Its own only: whoever holds the key under a later revision is left alone. */
+const remove = (client: Etcd3, key: string, created: string) =>
+  client.if(key, "Create", "==", Number(created)).then(client.delete().key(key)).commit()
+
 export const etcd3: Way = {
   name: "etcd3",
+  title: "`etcd3` by hand",
   pair: Effect.fnUntraced(function* (place) {
     const writer = yield* acquire(place)
     const reader = yield* acquire(place)
@@ -74,20 +78,37 @@ export const etcd3: Way = {
       Effect.promise(() => reader.watch().prefix(`${place.prefix}/`).create()),
       (watcher) => Effect.promise(() => watcher.cancel().catch(() => {}))
     )
-    let seen = () => {}
+    const keyOf = (index: number) => `${place.prefix}/member-${index}`
+    const held = makeHeld<string>()
+    let seen: (what: Seen) => void = () => {}
     watcher.on("put", (kv) => {
       // As the library does: whoever reads members wants their value.
       kv.value.toString("utf8")
-      seen()
+      seen(kv.version === "1" ? "Joined" : "Updated")
     })
+    watcher.on("delete", () => seen("Left"))
     return {
       join: (from, count, atOnce) =>
         Effect.promise(() =>
-          forEachAtOnce(from, count, atOnce, (index) =>
-            create(writer, lease, `${place.prefix}/member-${index}`, valueOf(index))
+          forEachAtOnce(from, count, atOnce, async (index) =>
+            held.add(index, await create(writer, lease, keyOf(index), valueOf(index)))
           )
         ),
-      leave: Effect.promise(async () => {
+      set: (index, value) =>
+        Effect.promise(async () => {
+          const key = keyOf(index)
+          const put = writer
+            .put(key)
+            .value(value)
+            .lease(await lease.grant())
+          await writer
+            .if(key, "Create", "==", Number(held.get(index)))
+            .then(put)
+            .commit()
+        }),
+      leave: (index) => Effect.promise(() => remove(writer, keyOf(index), held.take(index))),
+      clear: Effect.promise(async () => {
+        held.takeAll()
         await lease.revoke()
         lease = writer.lease(place.ttlSeconds)
         await lease.grant()
@@ -97,40 +118,18 @@ export const etcd3: Way = {
       }
     }
   }),
-  rivals: Effect.fnUntraced(function* (place) {
-    const clients = [yield* acquire(place), yield* acquire(place)] as const
-    const leases = [yield* acquireLease(clients[0], place), yield* acquireLease(clients[1], place)] as const
-    const prefix = `${place.prefix}/`
-    const keys = [`${prefix}one`, `${prefix}two`] as const
-    const created = ["", ""]
-    let leader: 0 | 1 = 0
-    let elected: (at: number) => void = () => {}
-    const run = async (index: 0 | 1) => {
-      const token = await create(clients[index], leases[index], keys[index], "")
-      created[index] = token
-      await awaitTurn(clients[index], prefix, token)
-      leader = index
-      elected(now())
-    }
-    yield* Effect.promise(() => run(0))
-    void run(1)
-    yield* Effect.sleep("50 millis")
+  candidate: Effect.fnUntraced(function* (place, node) {
+    const client = yield* acquire(place)
+    const lease = yield* acquireLease(client, place)
+    const line = `${place.prefix}/line/`
+    const lock = `${place.prefix}/lock`
     return {
-      handOver: Effect.promise(async () => {
-        const index = leader
-        const won = new Promise<number>((resolve) => {
-          elected = resolve
-        })
-        const started = now()
-        // Its own only: whoever holds the key under a later revision is left alone.
-        await clients[index]
-          .if(keys[index], "Create", "==", Number(created[index]))
-          .then(clients[index].delete().key(keys[index]))
-          .commit()
-        const taken = (await won) - started
-        void run(index)
-        await new Promise((resolve) => setTimeout(resolve, 20))
-        return taken
+      lead: Effect.acquireRelease(
+        Effect.promise(() => create(client, lease, `${line}${node}`, "")),
+        (created) => Effect.promise(() => remove(client, `${line}${node}`, created))
+      ).pipe(Effect.flatMap((created) => Effect.promise(() => awaitTurn(client, line, created)))),
+      lock: Effect.promise(async () => {
+        await remove(client, lock, await create(client, lease, lock, ""))
       })
     }
   })

@@ -4,9 +4,8 @@ import * as Endpoints from "../../src/engines/etcd/endpoints.ts"
 import * as Grpc from "../../src/engines/etcd/grpc.ts"
 import type { Link, Unary, WatchResponse } from "../../src/engines/etcd/rpc.ts"
 import { RpcError } from "../../src/engines/etcd/rpc.ts"
-import { now } from "../harness.ts"
-import type { Place, Way } from "./way.ts"
-import { forEachAtOnce, valueOf } from "./way.ts"
+import type { Place, Seen, Way } from "../stores/way.ts"
+import { forEachAtOnce, makeHeld, valueOf } from "../stores/way.ts"
 
 export const dial = Effect.fnUntraced(function* (place: Place) {
   const endpoints = Endpoints.parse({ endpoints: place.endpoints })
@@ -55,15 +54,29 @@ export const create = async (link: Link, lease: string, name: string, value: str
   return header.revision
 }
 
+const remove = (link: Link, name: string, created: string) => {
+  const key = Buffer.from(name)
+  return call(link, "txn", {
+    compare: [{ target: "Create", result: "Equal", key, create_revision: created }],
+    success: [{ request_delete_range: { key } }],
+    failure: []
+  })
+}
+
 export const rpc: Way = {
   name: "rpc",
+  title: "bare call",
   pair: Effect.fnUntraced(function* (place) {
     const writer = yield* dial(place)
     const reader = yield* dial(place)
     let lease = yield* grant(writer, place)
-    let seen = () => {}
+    const keyOf = (index: number) => `${place.prefix}/member-${index}`
+    const held = makeHeld<string>()
+    let seen: (what: Seen) => void = () => {}
     const opened = watch(reader, ({ events }) => {
-      for (const { type } of events) if (type !== "Delete") seen()
+      for (const { kv, type } of events) {
+        seen(type === "Delete" ? "Left" : kv.create_revision === kv.mod_revision ? "Joined" : "Updated")
+      }
     })
     yield* Effect.addFinalizer(() => Effect.sync(opened.close))
     const renewals = writer.streamUnsafe("leaseKeepAlive", { message: () => {}, end: () => {} })
@@ -77,11 +90,22 @@ export const rpc: Way = {
     return {
       join: (from, count, atOnce) =>
         Effect.promise(() =>
-          forEachAtOnce(from, count, atOnce, (index) =>
-            create(writer, lease.ID, `${place.prefix}/member-${index}`, valueOf(index))
+          forEachAtOnce(from, count, atOnce, async (index) =>
+            held.add(index, await create(writer, lease.ID, keyOf(index), valueOf(index)))
           )
         ),
-      leave: Effect.promise(async () => {
+      set: (index, value) =>
+        Effect.promise(() => {
+          const key = Buffer.from(keyOf(index))
+          return call(writer, "txn", {
+            compare: [{ target: "Create", result: "Equal", key, create_revision: held.get(index) }],
+            success: [{ request_put: { key, value: Buffer.from(value), lease: lease.ID } }],
+            failure: []
+          })
+        }),
+      leave: (index) => Effect.promise(() => remove(writer, keyOf(index), held.take(index))),
+      clear: Effect.promise(async () => {
+        held.takeAll()
         await call(writer, "leaseRevoke", { ID: lease.ID })
         lease = await call(writer, "leaseGrant", { TTL: place.ttlSeconds })
       }),
@@ -90,54 +114,42 @@ export const rpc: Way = {
       }
     }
   }),
-  rivals: Effect.fnUntraced(function* (place) {
-    const links = [yield* dial(place), yield* dial(place)] as const
-    const leases = [yield* grant(links[0], place), yield* grant(links[1], place)] as const
-    const keys = [`${place.prefix}/one`, `${place.prefix}/two`] as const
-    const created = ["", ""]
-    let leader: 0 | 1 = 0
+  candidate: Effect.fnUntraced(function* (place, node) {
+    const link = yield* dial(place)
+    const { ID: lease } = yield* grant(link, place)
+    const line = `${place.prefix}/line/`
+    const lock = `${place.prefix}/lock`
     let gone = () => {}
-    const onMessage = ({ events }: WatchResponse) => {
+    const watched = watch(link, ({ events }) => {
       if (events.some(({ type }) => type === "Delete")) gone()
-    }
-    const watches = [watch(links[0], onMessage), watch(links[1], onMessage)] as const
-    yield* Effect.addFinalizer(() => Effect.sync(() => watches.forEach(({ close }) => close())))
-    let id = 0
-    const wait = async (index: 0 | 1) => {
-      const revision = await create(links[index], leases[index].ID, keys[index], "")
-      created[index] = revision
-      watches[index].add(++id, keys[index === 0 ? 1 : 0], String(BigInt(revision) + 1n))
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
-    created[0] = yield* Effect.promise(() => create(links[0], leases[0].ID, keys[0], ""))
-    yield* Effect.promise(() => wait(1))
-    return {
-      handOver: Effect.promise(async () => {
-        const index = leader
-        const other = index === 0 ? 1 : 0
-        const woken = new Promise<void>((resolve) => {
-          gone = resolve
-        })
-        const key = Buffer.from(keys[index])
-        const started = now()
-        void call(links[index], "txn", {
-          compare: [{ target: "Create", result: "Equal", key, create_revision: created[index] ?? "" }],
-          success: [{ request_delete_range: { key } }],
-          failure: []
-        })
-        await woken
-        await call(links[other], "range", {
-          key: Buffer.from(`${place.prefix}/`),
-          range_end: Buffer.from(`${place.prefix}0`),
-          max_create_revision: created[other] ?? "",
+    })
+    yield* Effect.addFinalizer(() => Effect.sync(watched.close))
+    let watches = 0
+    const awaitTurn = async (created: string) => {
+      while (true) {
+        const { header, kvs } = await call(link, "range", {
+          key: Buffer.from(line),
+          range_end: Buffer.from(`${place.prefix}/line0`),
+          max_create_revision: String(BigInt(created) - 1n),
           sort_order: "Descend",
           sort_target: "Create",
           limit: 1
         })
-        const taken = now() - started
-        leader = other
-        await wait(index)
-        return taken
+        const ahead = kvs[0]
+        if (ahead === undefined) return
+        await new Promise<void>((resolve) => {
+          gone = resolve
+          watched.add(++watches, Buffer.from(ahead.key).toString(), String(BigInt(header.revision) + 1n))
+        })
+      }
+    }
+    return {
+      lead: Effect.acquireRelease(
+        Effect.promise(() => create(link, lease, `${line}${node}`, "")),
+        (created) => Effect.promise(() => remove(link, `${line}${node}`, created))
+      ).pipe(Effect.flatMap((created) => Effect.promise(() => awaitTurn(created)))),
+      lock: Effect.promise(async () => {
+        await remove(link, lock, await create(link, lease, lock, ""))
       })
     }
   })

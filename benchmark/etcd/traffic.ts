@@ -15,19 +15,5 @@ export const messages = (endpoint: string): Effect.Effect<Readonly<Record<string
     return found
   })
 
-/** What an effect makes the server receive. */
-export const during = <A, E, R>(endpoint: string, effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function* () {
-    const before = yield* messages(endpoint)
-    const result = yield* effect
-    const after = yield* messages(endpoint)
-    const received = Object.fromEntries(
-      Object.entries(after)
-        .map(([method, count]) => [method, count - (before[method] ?? 0)] as const)
-        .filter(([, count]) => count > 0)
-    )
-    return { result, received }
-  })
-
 export const total = (received: Readonly<Record<string, number>>): number =>
   Object.values(received).reduce((sum, count) => sum + count, 0)

@@ -43,14 +43,13 @@ export const make = (
     return token === own.token ? ({ _tag: "Granted", token } as const) : ({ _tag: "Again" } as const)
   })
 
-  const handOver = Metric.withAttributes(metrics.handOverTime, { group: label })
-
   const wait = Effect.gen(function* () {
     let freed: number | undefined
     while (true) {
       const place = yield* look()
       if (place._tag === "Granted") {
         if (freed !== undefined) {
+          const handOver = Metric.withAttributes(metrics.handOverTime, { group: label })
           yield* Metric.update(handOver, Duration.millis((yield* Clock.currentTimeMillis) - freed))
         }
         return place.token

@@ -14,6 +14,7 @@ import * as Groups from "../Group.ts"
 import type * as Membership from "../Membership.ts"
 import * as awaitTurn from "./awaitTurn.ts"
 import * as Cell from "./cell.ts"
+import * as Deadlines from "./deadlines.ts"
 import * as Debts from "./debts.ts"
 import * as GroupHub from "./groupHub.ts"
 import type { Environment, LocalMembership } from "./membership.ts"
@@ -23,7 +24,6 @@ import * as SessionKeeper from "./sessionKeeper.ts"
 import type { Facts, Store } from "./store.ts"
 import { unexpected } from "./unexpected.ts"
 import { byteLength } from "./utf8.ts"
-import { within } from "./within.ts"
 
 const defaultTtlMillis = 15_000
 
@@ -86,6 +86,7 @@ export const make = Effect.fnUntraced(function* (
   const store = yield* connect(settings)
   const clock = yield* Clock.clockWith(Effect.succeed)
   const local = Effect.provideService(Clock.Clock, clock)
+  const deadlines = yield* Deadlines.make({ clock, millis: settings.requestMillis })
   const memberships = new Map<string, LocalMembership>()
   const locals = new WeakMap<Membership.Membership, LocalMembership>()
 
@@ -95,13 +96,15 @@ export const make = Effect.fnUntraced(function* (
   const bounded =
     (kind: "read" | "write", reason: () => Reason) =>
     <A>(operation: string, request: Effect.Effect<A, CoordinatorError>) =>
-      within(request, {
-        millis: settings.requestMillis,
-        orElse: Effect.suspend(() => Effect.fail(failure(operation, reason())))
-      }).pipe(
-        Effect.catchDefect((defect) => Effect.fail(unexpected(facts, operation, kind)(defect))),
-        local
-      )
+      deadlines
+        .bound(
+          request,
+          Effect.suspend(() => Effect.fail(failure(operation, reason())))
+        )
+        .pipe(
+          Effect.catchDefect((defect) => Effect.fail(unexpected(facts, operation, kind)(defect))),
+          local
+        )
   const read = bounded("read", () => new Unreachable({ detail: late }))
   const write = bounded("write", () => new OutcomeUnknown({ detail: late }))
 

@@ -194,14 +194,17 @@ export const join = Effect.fnUntraced(function* (
     )
   })
 
+  const awaitLease = () =>
+    Deferred.isDoneUnsafe(first) || blocked
+      ? env.keeper.awaitLease
+      : Effect.timeoutOrElse(env.keeper.awaitLease, {
+          duration: env.requestMillis,
+          orElse: () => Effect.fail(env.unreachable("Group.join"))
+        })
+
   const establish = Effect.gen(function* () {
     while (state._tag !== "Held" && !isOver()) {
-      const lease = yield* Deferred.isDoneUnsafe(first) || blocked
-        ? env.keeper.awaitLease
-        : Effect.timeoutOrElse(env.keeper.awaitLease, {
-            duration: env.requestMillis,
-            orElse: () => Effect.fail(env.unreachable("Group.join"))
-          })
+      const lease = env.keeper.leaseUnsafe() ?? (yield* awaitLease())
       const inTheWay = yield* attempt(lease).pipe(
         // Once more at once: the second attempt reads what became of the first.
         Effect.catchIf(

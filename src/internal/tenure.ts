@@ -1,10 +1,10 @@
 /** Holding a place alone: campaigning for it, and running a body for no longer than it is held. */
 import type * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Coordinator } from "../Coordinator.ts"
@@ -86,18 +86,22 @@ const refusal = (tenure: Tenure): Effect.Effect<MembershipLost | undefined> =>
 /** The lease under which a tenure was granted, kept up to date by a fiber of the scope. */
 const followLease = Effect.fnUntraced(function* (coordinator: Coordinator["Service"]) {
   const leaseOf = (state: Session.SessionState) => ("lease" in state ? state.lease : undefined)
-  const now = yield* Stream.runHead(coordinator.session)
-  let lease = Option.isSome(now) ? leaseOf(now.value) : undefined
+  // One stream for the present state and the later ones: to start one is dear beside all else that a short tenure does.
+  const begun = Deferred.makeUnsafe<void>()
+  let lease: Session.Lease | undefined
   const fiber = yield* coordinator.session.pipe(
     Stream.runForEach((state) =>
       Effect.sync(() => {
         const newer = leaseOf(state)
         // A later session is not the one that this tenure stands on.
-        if (newer !== undefined && newer.id === lease?.id) lease = newer
+        if (!Deferred.isDoneUnsafe(begun) || (newer !== undefined && newer.id === lease?.id)) lease = newer
+        Deferred.doneUnsafe(begun, Effect.void)
       })
     ),
-    Effect.forkChild
+    Effect.ensuring(Deferred.succeed(begun, undefined)),
+    Effect.forkChild({ startImmediately: true })
   )
+  yield* Deferred.await(begun)
   return { latest: () => lease, stop: Fiber.interrupt(fiber) }
 })
 

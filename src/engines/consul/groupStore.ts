@@ -83,7 +83,10 @@ export const make = (
 
   const patience = {
     millis: requestMillis,
-    orElse: failure("Group.watch", new Unreachable({ detail: `No answer within ${Math.round(requestMillis)} ms` }))
+    // Made when it is read: a group is made for each lock that is taken, and an error costs its stack trace.
+    get orElse() {
+      return failure("Group.watch", new Unreachable({ detail: `No answer within ${Math.round(requestMillis)} ms` }))
+    }
   }
 
   /** The members as they were told last, as the index of each one's last write, and the revision at which that was all. */

@@ -76,15 +76,14 @@ export const make = (
       revision: BigInt(header.revision)
     }))
 
-  const detail = `No answer within ${Math.round(requestMillis)} ms`
   const patience = {
     millis: requestMillis,
-    orElse: new CoordinatorError({
-      engine: "etcd",
-      operation: "Group.watch",
-      endpoint,
-      reason: new Unreachable({ detail })
-    })
+    // Made when it is read: a group is made for each lock that is taken, and an error costs its stack trace.
+    get orElse() {
+      const detail = `No answer within ${Math.round(requestMillis)} ms`
+      const reason = new Unreachable({ detail })
+      return new CoordinatorError({ engine: "etcd", operation: "Group.watch", endpoint, reason })
+    }
   }
 
   const feed = Stream.suspend(() => {
