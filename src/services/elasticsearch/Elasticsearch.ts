@@ -41,7 +41,7 @@
 import { Client as NativeClient } from "@elastic/elasticsearch"
 import type * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
