@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Duration, Effect, Exit, Fiber, Layer, Option, Schedule, Scope, Stream } from "effect"
+import { Cause, Context, Data, Duration, Effect, Exit, Fiber, Layer, Option, Schedule, Scope, Stream } from "effect"
 import { Maestro, Services } from "effect-ensemble"
 import { TestClock } from "effect/testing"
 import type { Connection } from "../../src/services/kit/connection.ts"
@@ -14,6 +14,8 @@ const bounds = {
   probeInterval: Duration.seconds(5),
   closeTimeout: Duration.seconds(3)
 }
+
+class Refused extends Data.TaggedError("Refused")<{ readonly message: string }> {}
 
 /** A client that does what it is told, and writes down what is asked of it. */
 class Fake {
@@ -80,7 +82,7 @@ describe("a start", () => {
   it.effect("that is refused cuts and does not wait", () =>
     Effect.gen(function* () {
       const fake = new Fake()
-      fake.connect = Effect.fail(new Error("no"))
+      fake.connect = Effect.fail(new Refused({ message: "no" }))
       const error = unavailable(yield* cycle(fake))
       assert.strictEqual(error.message, "it at fake://here does not serve: no")
       assert.deepStrictEqual(fake.asked, ["open", "connect", "destroy"])
@@ -90,7 +92,7 @@ describe("a start", () => {
   it.effect("that connects and has no answer is none", () =>
     Effect.gen(function* () {
       const fake = new Fake()
-      fake.probe = Effect.fail(new Error("loading"))
+      fake.probe = Effect.fail(new Refused({ message: "loading" }))
       assert.strictEqual(unavailable(yield* cycle(fake)).reason, "loading")
       assert.deepStrictEqual(fake.asked, ["open", "connect", "probe", "destroy"])
     })
@@ -142,7 +144,7 @@ describe("a start", () => {
     Effect.gen(function* () {
       const fake = new Fake()
       const attempts: Array<number> = []
-      fake.connect = Effect.fail(new Error("no"))
+      fake.connect = Effect.fail(new Refused({ message: "no" }))
       const counted = Layer.effect(
         Service,
         Effect.tapError(start(fake), ({ attempt }) => Effect.sync(() => void attempts.push(attempt)))
@@ -205,7 +207,7 @@ describe("a stop", () => {
 
   it.effect("cuts what cannot end politely", () =>
     Effect.gen(function* () {
-      for (const close of [Effect.fail(new Error("no")), Effect.die(new Error("thrown"))]) {
+      for (const close of [Effect.fail(new Refused({ message: "no" })), Effect.die(new Error("thrown"))]) {
         const fake = new Fake()
         fake.close = close
         assert(Exit.isSuccess(yield* cycle(fake)))
@@ -237,7 +239,7 @@ describe("the watch over a server", () => {
     Effect.gen(function* () {
       const fake = new Fake()
       const { happened } = yield* watched(fake)
-      const gone = new Error("gone")
+      const gone = new Refused({ message: "gone" })
       fake.probe = Effect.fail(gone)
       yield* TestClock.adjust("4999 millis")
       assert.deepStrictEqual(happened, [])

@@ -158,10 +158,12 @@ export const start = <Settings extends Bounds, Client>(
     }
   })
 
-/** A promise of a client as an effect that fails with what the client raises. */
+/** A promise of a client as an effect that fails with what the client raises: anything, until the frame makes an error of it. */
 export const promise = <A>(evaluate: (signal: Signal) => PromiseLike<A>): Effect.Effect<A, unknown> =>
+  // @effect-diagnostics-next-line unknownInEffectCatch:off
   Effect.tryPromise({ try: evaluate, catch: (error) => error })
 
 /** A call that returns at once. */
 export const sync = <A>(evaluate: () => A): Effect.Effect<A, unknown> =>
+  // @effect-diagnostics-next-line unknownInEffectCatch:off
   Effect.try({ try: evaluate, catch: (error) => error })
