@@ -37,6 +37,7 @@ describe("the README's table of services", () => {
   for (const [name, config] of services) {
     it(`names the variables of ${name}, with their defaults`, () => {
       const row = readme.split("\n").find((line) => line.includes(`effect-ensemble/services/${name}\``))
+      assert.match(row ?? "", /^\| [A-Za-z]+ \|/)
       const own = variablesOf(config)
         .map(({ setting }) => setting)
         // A bound with another default than usual is the service's own affair.
