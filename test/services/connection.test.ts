@@ -23,6 +23,7 @@ class Fake {
   connect: Effect.Effect<unknown, unknown> = Effect.void
   probe: Effect.Effect<unknown, unknown> = Effect.void
   close: Effect.Effect<unknown, unknown> = Effect.void
+  destroy: Effect.Effect<unknown, unknown> = Effect.void
   renewed: Array<unknown> = []
   link: Link | undefined
 
@@ -39,7 +40,7 @@ class Fake {
       connect: ask("connect", () => this.connect),
       probe: ask("probe", () => this.probe),
       close: ask("close", () => this.close),
-      destroy: ask("destroy", () => Effect.void),
+      destroy: ask("destroy", () => this.destroy),
       renew: (cause) =>
         Effect.sync(() => {
           this.renewed.push(cause)
@@ -192,6 +193,27 @@ describe("a stop", () => {
     })
   )
 
+  it.effect("waits for work in flight also when the program is interrupted", () =>
+    Effect.gen(function* () {
+      const fake = new Fake()
+      let ended = false
+      fake.close = Effect.delay(
+        Effect.sync(() => void (ended = true)),
+        "2 seconds"
+      )
+      const fiber = yield* Effect.forkChild(Effect.scoped(Effect.andThen(start(fake), Effect.never)), {
+        startImmediately: true
+      })
+      fiber.interruptUnsafe()
+      yield* TestClock.adjust("1999 millis")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 milli")
+      yield* Fiber.await(fiber)
+      assert.isTrue(ended)
+      assert.deepStrictEqual(fake.asked.slice(-2), ["close", "destroy"])
+    })
+  )
+
   it.effect("cuts what has not ended in time", () =>
     Effect.gen(function* () {
       const fake = new Fake()
@@ -202,6 +224,18 @@ describe("a stop", () => {
       yield* TestClock.adjust("1 milli")
       assert(Exit.isSuccess(yield* Fiber.join(fiber)))
       assert.include(fake.asked, "destroy")
+    })
+  )
+
+  it.effect("does not wait for a client that cannot be cut", () =>
+    Effect.gen(function* () {
+      const fake = new Fake()
+      fake.destroy = Effect.never
+      const fiber = yield* Effect.forkChild(cycle(fake), { startImmediately: true })
+      yield* TestClock.adjust("2999 millis")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 milli")
+      assert(Exit.isSuccess(yield* Fiber.join(fiber)))
     })
   )
 

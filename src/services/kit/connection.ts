@@ -92,15 +92,17 @@ const unavailable = <A>(
 
 /** Ends politely within the bound, and cuts what is left in any case: also when the polite end fails. */
 const end = <Client>(connection: Connection<Client>, bound: Duration.Duration, name: string): Effect.Effect<void> =>
+  // Not `interruptible`: a program that is interrupted stops in a fiber that is, and nothing polite would come of it.
   within(connection.close, bound, "Work in flight did not end").pipe(
-    Effect.interruptible,
     Effect.catchCause((cause) =>
       Effect.logWarning(`${name}: closing its connections instead of waiting for them`, cause)
     ),
-    Effect.andThen(cut(connection))
+    Effect.andThen(cut(connection, bound))
   )
 
-const cut = <Client>(connection: Connection<Client>): Effect.Effect<void> => Effect.ignoreCause(connection.destroy)
+/** A client that does not even let itself be cut keeps nobody waiting. */
+const cut = <Client>(connection: Connection<Client>, bound: Duration.Duration): Effect.Effect<void> =>
+  Effect.ignoreCause(within(connection.destroy, bound, "The connections were not cut"))
 
 export const start = <Settings extends Bounds, Client>(
   adapter: Adapter<Settings, Client>,
@@ -122,7 +124,7 @@ export const start = <Settings extends Bounds, Client>(
         attempt
       ),
       // What has never served has nothing to finish, and is often the very thing that does not answer.
-      (connection) => (served ? end(connection, settings.closeTimeout, name) : cut(connection))
+      (connection) => (served ? end(connection, settings.closeTimeout, name) : cut(connection, settings.closeTimeout))
     ).pipe(Effect.uninterruptible)
 
     yield* within(Effect.andThen(connect, probe), settings.connectTimeout, "No answer").pipe((starting) =>
