@@ -66,6 +66,8 @@ describe("a private etcd", () => {
       assert.isTrue(Option.isNone(yield* Effect.timeoutOption(Fiber.join(write), "300 millis")))
       assert.isTrue(member.isRunning())
       yield* member.resume
+      // It has arrived while the server stood still, and may be carried out at any moment from now on.
+      yield* Fiber.await(write)
       const revision = yield* gateway.put("k", "w")
       assert.isTrue((yield* gateway.get("k")).pipe(Option.exists(({ modRevision }) => modRevision === revision)))
     })

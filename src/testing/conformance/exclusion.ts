@@ -61,6 +61,12 @@ const fails = (name: string, needs: ReadonlyArray<Need>, strike: (harness: Harne
       yield* launch(a.run(Election.lead(Report, work.by("a"))))
       yield* isAt(harness, work, "a")
       yield* launch(b.run(Election.lead(Report, work.by("b"))))
+      // Whoever comes first and finds nobody leads at once: what is promised is about a candidate that stands in line.
+      yield* eventually(
+        harness,
+        "b stands in line",
+        Effect.map(harness.truth, ({ members }) => members.includes(`${Report.group.kind}/${Report.group.name}/b`))
+      )
       yield* strike(harness)
       yield* isAt(harness, work, "b")
       yield* fault(harness, "healAll")
