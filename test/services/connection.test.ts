@@ -51,8 +51,7 @@ class Fake {
 
 class Service extends Context.Service<Service, Services.Running<Fake>>()("test/Service") {}
 
-const start = (fake: Fake) =>
-  Connections.start({ kind: "fake", endpoint: () => "fake://here", open: fake.open }, "it", bounds)
+const start = (fake: Fake) => Connections.start({ endpoint: () => "fake://here", open: fake.open }, "it", bounds)
 
 const layer = (fake: Fake) => Layer.effect(Service, start(fake))
 
@@ -127,7 +126,6 @@ describe("a start", () => {
     Effect.gen(function* () {
       const fake = new Fake()
       const throwing = {
-        kind: "fake",
         endpoint: () => "fake://here",
         open: (): Connection<Fake> => {
           throw new TypeError("bad option")

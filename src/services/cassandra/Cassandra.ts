@@ -179,7 +179,6 @@ const open = (resolved: Resolved, link: Link): Connection<Client> => {
 }
 
 const cassandra = kind(settings, {
-  kind: "cassandra",
   endpoint: ({ addresses, keyspace }) => `${addresses.join(",")}${keyspace === undefined ? "" : `/${keyspace}`}`,
   open
 })

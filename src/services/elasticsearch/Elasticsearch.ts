@@ -169,7 +169,6 @@ const clientSettings = (resolved: Resolved): ClientSettings => {
 
 const kindOf = <C extends AnyClient>(makeClient: (settings: ClientSettings) => C): Kind<Options, C> =>
   kind(settings, {
-    kind: "elasticsearch",
     endpoint: (resolved: Resolved) => Redacted.value(resolved.nodes).map(Setting.withoutSecrets).join(","),
     open: (resolved): Connection<C> => {
       const client = makeClient(clientSettings(resolved))

@@ -130,7 +130,7 @@ const settings = Settings.make<Options>()<Resolved>({
   ...Bounds.table()
 })
 
-const kafka = kind(settings, { kind: "kafka", endpoint: ({ addresses }) => addresses.join(","), open })
+const kafka = kind(settings, { endpoint: ({ addresses }) => addresses.join(","), open })
 
 /**
  * A Kafka under a tag of its own, for programs that use several.

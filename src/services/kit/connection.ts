@@ -32,8 +32,6 @@ export interface Connection<out Client> {
 
 /** The adapter of a client. */
 export interface Adapter<in Settings, out Client> {
-  /** The kind of service, as in the name of its entry point. */
-  readonly kind: string
   /** Where the server is looked for, in words and without secrets. */
   readonly endpoint: (settings: Settings) => string
   /**

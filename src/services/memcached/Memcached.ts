@@ -139,7 +139,7 @@ const open = ({ addresses, password, timeout, tls, username = "" }: Resolved, li
   }
 }
 
-const memcached = kind(settings, { kind: "memcached", endpoint: ({ addresses }) => addresses.join(","), open })
+const memcached = kind(settings, { endpoint: ({ addresses }) => addresses.join(","), open })
 
 /**
  * A Memcached under a tag of its own, for programs that use several.

@@ -256,7 +256,7 @@ const askJetStream = (client: Client, within: Duration.Duration): Effect.Effect<
     )
   )
 
-const nats = kind(settings, { kind: "nats", endpoint: ({ addresses }) => addresses.join(","), open })
+const nats = kind(settings, { endpoint: ({ addresses }) => addresses.join(","), open })
 
 /**
  * A NATS under a tag of its own, for programs that use several.

@@ -158,7 +158,6 @@ const open = ({ connectTimeout, password, url }: Resolved, link: Link): Connecti
 }
 
 const redis = kind(settings, {
-  kind: "redis",
   endpoint: ({ url }) => Setting.withoutSecrets(Redacted.value(url)),
   open
 })

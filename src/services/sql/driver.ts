@@ -36,7 +36,6 @@ export const adapter = <Settings extends Bounds, Client extends SqlClient.SqlCli
   driver: Driver<Settings, Client>,
   context: Context.Context<Reactivity.Reactivity>
 ): Adapter<Settings, Client> => ({
-  kind: "sql",
   endpoint: driver.endpoint,
   open: (settings, link) => open(driver, context, settings, link)
 })

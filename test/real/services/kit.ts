@@ -60,7 +60,7 @@ export interface Subject<Self> {
   readonly pooled?: number
   /** How long a start may take on a healthy server, in the conformance suite. Default 10 seconds. */
   readonly patienceMillis?: number
-  /** How long a killed server needs at most until it serves again. Default 60 seconds. */
+  /** The conformance suite cancels a start at every so manieth point. Default 5: a point costs a real connection. */
   readonly stride?: number
 }
 
