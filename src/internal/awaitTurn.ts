@@ -6,57 +6,81 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { CoordinatorError } from "../CoordinatorError.ts"
-import * as Membership from "../Membership.ts"
+import type * as Membership from "../Membership.ts"
 import { backoff } from "./backoff.ts"
-import type { Environment, LocalMembership } from "./membership.ts"
+import type { LocalMembership } from "./localMembership.ts"
+import { lostBy, untilOver, whyNotHeld } from "./localMembership.ts"
 import * as metrics from "./metrics.ts"
 import type { Entry, GroupStore } from "./store.ts"
 
 /** The same key under a higher token is somebody who joined after me: the one I waited for is gone. */
 const gone = (ahead: Entry, now: Option.Option<Entry>): boolean => Option.isNone(now) || now.value.token !== ahead.token
 
+/** For how long a creation's own word, that nobody stood before it, needs no asking again: until the entry is attended to. */
+const firstMillis = 100
+
+type Place =
+  | { readonly _tag: "Granted"; readonly token: bigint }
+  | { readonly _tag: "Behind"; readonly ahead: Entry; readonly at: bigint }
+  | { readonly _tag: "Again" }
+
+const again: Place = { _tag: "Again" }
+
+/** Whether the creation itself, which is as linearizable as a look, has shown just now that nobody stands before it. */
+const isFirst = ({ env, firstSince, state }: LocalMembership): boolean =>
+  firstSince !== undefined &&
+  state._tag === "Held" &&
+  Number(env.keeper.clock.monotonicTimeNanosUnsafe() - firstSince) <= firstMillis * 1_000_000
+
 /** Returns the token once the turn has come. */
 export const make = (
-  env: Environment,
-  label: string,
   group: GroupStore,
   membership: Membership.Membership,
-  local: LocalMembership | undefined
+  self: LocalMembership
 ): Effect.Effect<bigint, CoordinatorError | Membership.MembershipLost> => {
-  if (local === undefined) {
-    return Effect.fail(new Membership.MembershipLost({ group: label, id: membership.id, cause: "NotYetHeld" }))
-  }
+  const { env, request } = self
+  const lost = untilOver(self, () => lostBy(self, whyNotHeld(self)))
 
-  /** Looks once; returns who is still ahead, or grants. The read comes first and the clocks last: either may have changed. */
-  const look = Effect.fnUntraced(function* () {
-    yield* membership.ensure
-    const state = local.stateUnsafe()
-    if (state._tag !== "Held") return { _tag: "Again" } as const
-    const turn = yield* env.read("Group.awaitTurn", group.turn(membership.id, state.token))
-    const own = Option.getOrUndefined(turn.own)
-    if (own === undefined || own.token !== state.token || own.owner !== state.session) {
-      local.stepUnsafe({ _tag: "EntryGone", token: state.token })
-      return { _tag: "Again" } as const
+  const grant = (token: bigint): Effect.Effect<Place, Membership.MembershipLost> =>
+    // The clocks last: what was read may have become old meanwhile.
+    Effect.map(membership.ensure, (ensured) => (ensured === token ? { _tag: "Granted", token } : again))
+
+  /** Looks once; returns who is still ahead, or grants. */
+  const look: Effect.Effect<Place, CoordinatorError | Membership.MembershipLost> = Effect.flatMap(
+    membership.ensure,
+    () => {
+      const { state } = self
+      if (state._tag !== "Held") return Effect.succeed(again)
+      if (isFirst(self)) return grant(state.token)
+      return Effect.flatMap(
+        env.read("Group.awaitTurn", group.turn(membership.id, state.token), lost),
+        ({ ahead, own, revision }) => {
+          if (Option.isNone(own) || own.value.token !== state.token || own.value.owner !== state.session) {
+            self.stepUnsafe({ _tag: "EntryGone", token: state.token })
+            return Effect.succeed(again)
+          }
+          return Option.isSome(ahead)
+            ? Effect.succeed<Place>({ _tag: "Behind", ahead: ahead.value, at: revision })
+            : grant(state.token)
+        }
+      )
     }
-    if (Option.isSome(turn.ahead)) return { _tag: "Behind", ahead: turn.ahead.value, at: turn.revision } as const
-    const token = yield* membership.ensure
-    return token === own.token ? ({ _tag: "Granted", token } as const) : ({ _tag: "Again" } as const)
-  })
+  )
 
-  const wait = Effect.gen(function* () {
+  const wait = Effect.fnUntraced(function* (first: Place) {
     let freed: number | undefined
-    while (true) {
-      const place = yield* look()
+    for (let place = first; ; place = yield* look) {
       if (place._tag === "Granted") {
         if (freed !== undefined) {
-          const handOver = Metric.withAttributes(metrics.handOverTime, { group: label })
+          const handOver = Metric.withAttributes(metrics.handOverTime, { group: request.label })
           yield* Metric.update(handOver, Duration.millis((yield* Clock.currentTimeMillis) - freed))
         }
         return place.token
       }
       if (place._tag === "Behind") {
-        yield* group.follow(place.ahead.id, place.at).pipe(
-          Stream.filter(({ entry }) => gone(place.ahead, entry)),
+        const { ahead, at } = place
+        yield* group.follow(ahead.id, at).pipe(
+          Stream.filter(({ entry }) => gone(ahead, entry)),
           Stream.runHead
         )
         freed = yield* Clock.currentTimeMillis
@@ -64,13 +88,22 @@ export const make = (
     }
   })
 
-  return wait.pipe(
-    // A place in the line outlives a request that failed: only the loss of the membership gives it up.
-    Effect.retry({
-      schedule: backoff(100, Math.max(1000, env.requestMillis)),
-      while: (error) => error._tag === "CoordinatorError" && error.isTransient
-    }),
-    Effect.raceFirst(membership.lost),
-    env.local
+  /** A place in the line outlives a request that failed: only the loss of the membership gives it up. */
+  const stand = (first: Place) =>
+    Effect.retry(
+      Effect.suspend(() => wait(first)),
+      {
+        schedule: backoff(100, Math.max(1000, env.requestMillis)),
+        while: (error) => error._tag === "CoordinatorError" && error.isTransient
+      }
+    ).pipe(Effect.raceFirst(membership.lost))
+
+  // Whoever finds nobody ahead needs no more than one look, and nothing of what a wait needs.
+  return env.local(
+    Effect.matchEffect(look, {
+      onFailure: (error) =>
+        error._tag === "CoordinatorError" && error.isTransient ? stand(again) : Effect.fail(error),
+      onSuccess: (place) => (place._tag === "Granted" ? Effect.succeed(place.token) : stand(place))
+    })
   )
 }

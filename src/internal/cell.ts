@@ -15,7 +15,9 @@ export interface Cell<in out A> {
  */
 const unread = 16
 
-export const make = <A>(value: A): Effect.Effect<Cell<A>> => Effect.sync(() => ({ value, pubsub: undefined }))
+export const makeUnsafe = <A>(value: A): Cell<A> => ({ value, pubsub: undefined })
+
+export const make = <A>(value: A): Effect.Effect<Cell<A>> => Effect.sync(() => makeUnsafe(value))
 
 /** Sets the value in the same turn as whatever decided it, so that no fiber sees the old one afterwards. */
 export const setUnsafe = <A>(self: Cell<A>, value: A): void => {

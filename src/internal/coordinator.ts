@@ -11,17 +11,18 @@ import { CoordinatorError, InvalidOptions, OutcomeUnknown, TooLarge, Unreachable
 import type { Reason } from "../CoordinatorError.ts"
 import type { Group, GroupName, JoinOptions } from "../Group.ts"
 import * as Groups from "../Group.ts"
-import type * as Membership from "../Membership.ts"
+import * as Membership from "../Membership.ts"
 import * as awaitTurn from "./awaitTurn.ts"
 import * as Cell from "./cell.ts"
 import * as Deadlines from "./deadlines.ts"
 import * as Debts from "./debts.ts"
 import * as GroupHub from "./groupHub.ts"
-import type { Environment, LocalMembership } from "./membership.ts"
+import * as Leases from "./leases.ts"
+import type { Ask, Environment, LocalMembership } from "./localMembership.ts"
 import * as LocalMemberships from "./membership.ts"
 import { durationProblem, nameProblem } from "./options.ts"
 import * as SessionKeeper from "./sessionKeeper.ts"
-import type { Facts, Store } from "./store.ts"
+import type { Facts, GroupStore, Store } from "./store.ts"
 import { unexpected } from "./unexpected.ts"
 import { byteLength } from "./utf8.ts"
 
@@ -31,6 +32,22 @@ const defaultTtlMillis = 15_000
 const mostRequestMillis = 5_000
 
 const defaultConnectMillis = 10_000
+
+/** A lock is asked for its group each time it is taken. Those of a program that has more of them than this are made anew. */
+const rememberedGroups = 256
+
+/**
+ * How long after its creation an entry of one's own is not attended to: a lock that is held for a moment would pay as much for that as
+ * for itself. What happened meanwhile is told when it begins.
+ */
+const unattendedMillis = 100
+
+/** What is known of a group whatever is asked of it. */
+interface Known {
+  readonly label: string
+  readonly problem: string | undefined
+  readonly store: GroupStore
+}
 
 interface Settings extends SessionKeeper.SessionOptions {
   readonly node: string
@@ -85,7 +102,9 @@ export const make = Effect.fnUntraced(function* (
   const settings = yield* settingsOf(facts, options)
   const store = yield* connect(settings)
   const clock = yield* Clock.clockWith(Effect.succeed)
-  const local = Effect.provideService(Clock.Clock, clock)
+  /** Mostly it is the caller's own, and nothing need be provided. */
+  const local = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Clock.clockWith((now) => (now === clock ? effect : Effect.provideService(effect, Clock.Clock, clock)))
   const deadlines = yield* Deadlines.make({ clock, millis: settings.requestMillis })
   const memberships = new Map<string, LocalMembership>()
   const locals = new WeakMap<Membership.Membership, LocalMembership>()
@@ -94,12 +113,13 @@ export const make = Effect.fnUntraced(function* (
     new CoordinatorError({ engine: facts.engine, operation, endpoint: facts.endpoint, reason })
   const late = `No answer within ${Math.round(settings.requestMillis)} ms`
   const bounded =
-    (kind: "read" | "write", reason: () => Reason) =>
-    <A>(operation: string, request: Effect.Effect<A, CoordinatorError>) =>
+    (kind: "read" | "write", reason: () => Reason): Ask =>
+    (operation, request, cut) =>
       deadlines
         .bound(
           request,
-          Effect.suspend(() => Effect.fail(failure(operation, reason())))
+          Effect.suspend(() => Effect.fail(failure(operation, reason()))),
+          cut
         )
         .pipe(
           Effect.catchDefect((defect) => Effect.fail(unexpected(facts, operation, kind)(defect))),
@@ -151,16 +171,11 @@ export const make = Effect.fnUntraced(function* (
       })
   })
 
-  const checkSize = (operation: string, value: string) => {
+  const checkSize = (operation: string, value: string): CoordinatorError | undefined => {
     const bytes = byteLength(value)
-    return bytes <= facts.maximumValueBytes
-      ? Effect.void
-      : Effect.fail(
-          failure(
-            operation,
-            new TooLarge({ detail: `The value has ${bytes} bytes; ${facts.engine} takes ${facts.maximumValueBytes}` })
-          )
-        )
+    if (bytes <= facts.maximumValueBytes) return undefined
+    const detail = `The value has ${bytes} bytes; ${facts.engine} takes ${facts.maximumValueBytes}`
+    return failure(operation, new TooLarge({ detail }))
   }
 
   const env: Environment = {
@@ -170,6 +185,7 @@ export const make = Effect.fnUntraced(function* (
     read,
     write,
     release,
+    attendances: yield* Deadlines.make({ clock, millis: unattendedMillis }),
     local,
     requestMillis: settings.requestMillis,
     background: settings.connect === "background",
@@ -187,40 +203,44 @@ export const make = Effect.fnUntraced(function* (
       }).pipe(local)
   })
 
-  const group = (name: GroupName): Group => {
+  /** Made once for all groups: what traces an operation is dear to make. */
+  const join = Effect.fn("Group.join")(function* (
+    { label, problem, store: inGroup }: Known,
+    entry: { readonly id?: string | undefined; readonly value: string },
+    joinOptions: JoinOptions
+  ) {
+    yield* Effect.annotateCurrentSpan("group", label)
+    const id = entry.id ?? settings.node
+    const idProblem = problem ?? nameProblem(`member id in ${label}`, id)
+    if (idProblem !== undefined) {
+      return yield* failure("Group.join", new InvalidOptions({ detail: idProblem }))
+    }
+    const tooLarge = checkSize("Group.join", entry.value)
+    if (tooLarge !== undefined) return yield* tooLarge
+    const key = `${label}/${id}`
+    const request = { label, key, group: inGroup, id, value: entry.value, options: joinOptions }
+    return yield* LocalMemberships.join(env, request, yield* Effect.scope, (joined, membership) => {
+      if (memberships.has(key)) return undefined
+      memberships.set(key, joined)
+      locals.set(membership, joined)
+      return () => memberships.delete(key)
+    })
+  })
+
+  const makeGroup = (name: GroupName): Group => {
     const label = Groups.label(name)
     const inGroup = store.group(name)
     const problem = nameProblem(`name of the ${name.kind}`, name.name)
+    const known: Known = { label, problem, store: inGroup }
     const checked = <A, E, R>(
       operation: string,
       effect: Effect.Effect<A, E, R>
     ): Effect.Effect<A, E | CoordinatorError, R> =>
       problem === undefined ? effect : Effect.fail(failure(operation, new InvalidOptions({ detail: problem })))
 
-    const join = Effect.fn("Group.join", { attributes: { group: label } })(function* (
-      entry: { readonly id?: string | undefined; readonly value: string },
-      joinOptions: JoinOptions = {}
-    ) {
-      const id = entry.id ?? settings.node
-      const idProblem = problem ?? nameProblem(`member id in ${label}`, id)
-      if (idProblem !== undefined) {
-        return yield* failure("Group.join", new InvalidOptions({ detail: idProblem }))
-      }
-      yield* checkSize("Group.join", entry.value)
-      const key = `${label}/${id}`
-      const membershipScope = yield* Effect.scope
-      const request = { label, key, group: inGroup, id, value: entry.value, options: joinOptions }
-      return yield* LocalMemberships.join(env, request, membershipScope, (joined) => {
-        if (memberships.has(key)) return undefined
-        memberships.set(key, joined)
-        locals.set(joined.membership, joined)
-        return () => memberships.delete(key)
-      })
-    })
-
     return {
       name,
-      join,
+      join: (entry, joinOptions = {}) => join(known, entry, joinOptions),
       list: checked(
         "Group.list",
         Effect.map(read("Group.list", inGroup.list), (snapshot) => GroupHub.viewOf(snapshot, keeper.owns))
@@ -237,9 +257,27 @@ export const make = Effect.fnUntraced(function* (
           Effect.map(RcMap.get(hubs, name), (hub) => hub.changes)
         )
       ),
-      awaitTurn: (mine) => awaitTurn.make(env, label, inGroup, mine, locals.get(mine))
+      awaitTurn: (mine) => {
+        const joined = locals.get(mine)
+        return joined === undefined
+          ? Effect.fail(new Membership.MembershipLost({ group: label, id: mine.id, cause: "NotYetHeld" }))
+          : awaitTurn.make(inGroup, mine, joined)
+      }
     }
   }
 
-  return { engine: facts.engine, node: settings.node, session: Cell.changes(keeper.state), group }
+  const groups = new Map<string, Group>()
+  const group = (name: GroupName): Group => {
+    const key = Groups.label(name)
+    const made = groups.get(key)
+    if (made !== undefined) return made
+    if (groups.size >= rememberedGroups) groups.clear()
+    const anew = makeGroup(name)
+    groups.set(key, anew)
+    return anew
+  }
+
+  const session = Cell.changes(keeper.state)
+  Leases.register(session, keeper)
+  return { engine: facts.engine, node: settings.node, session, group }
 })

@@ -1,6 +1,6 @@
 /**
- * Deadlines of requests that all have the same bound: they come in the order in which the requests began, so that one timer, for the
- * oldest, serves them all. A timer and its fiber for each would be a good part of what a request costs this process.
+ * Deadlines that all have the same bound: they come in the order in which they were begun, so that one timer, for the oldest, serves
+ * them all. A timer and its fiber for each would be a good part of what a request costs this process.
  */
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
@@ -15,15 +15,21 @@ interface Open {
   readonly end: () => void
 }
 
+/** Has an effect end with a result of somebody else's; returns the way not to. Never calls back within the call. */
+export type Cut<A, E, R = never> = (end: (result: Effect.Effect<A, E, R>) => void) => () => void
+
 export interface Deadlines {
+  /** Calls `end` when the time is over; returns the way to prevent it. */
+  readonly beginUnsafe: (end: () => void) => () => void
   /**
    * Bounds an effect and its clean-up as `within` does: past the deadline the caller goes on with `orElse` at once, and whatever
-   * the effect still does to end happens apart.
+   * the effect still does to end happens apart. So it does where it is cut.
    */
-  readonly bound: <A, E, R, A2, E2, R2>(
+  readonly bound: <A, E, R, A2, E2, R2, A3 = never, E3 = never, R3 = never>(
     self: Effect.Effect<A, E, R>,
-    orElse: Effect.Effect<A2, E2, R2>
-  ) => Effect.Effect<A | A2, E | E2, R | R2>
+    orElse: Effect.Effect<A2, E2, R2>,
+    cut?: Cut<A3, E3, R3>
+  ) => Effect.Effect<A | A2 | A3, E | E2 | E3, R | R2 | R3>
 }
 
 /** A timer is no more exact than that, and a clock that runs at another speed rounds. */
@@ -67,28 +73,45 @@ export const make = Effect.fnUntraced(function* (options: {
     timer = undefined
   })
 
+  const beginUnsafe = (end: () => void): (() => void) => {
+    const entry: Open = { deadline: now() + bound, end }
+    open.add(entry)
+    timer ??= run(watch)
+    return () => {
+      open.delete(entry)
+      stopUnsafe()
+    }
+  }
+
   return {
-    bound: <A, E, R, A2, E2, R2>(self: Effect.Effect<A, E, R>, orElse: Effect.Effect<A2, E2, R2>) =>
-      Effect.contextWith((context: Context.Context<R | R2>) =>
-        Effect.callback<A | A2, E | E2, R | R2>((resume) => {
+    beginUnsafe,
+    bound: <A, E, R, A2, E2, R2, A3 = never, E3 = never, R3 = never>(
+      self: Effect.Effect<A, E, R>,
+      orElse: Effect.Effect<A2, E2, R2>,
+      cut?: Cut<A3, E3, R3>
+    ) =>
+      Effect.contextWith((context: Context.Context<R | R2 | R3>) =>
+        Effect.callback<A | A2 | A3, E | E2 | E3, R | R2 | R3>((resume) => {
           const work = Effect.runForkWith(context)(self)
-          const entry: Open = {
-            deadline: now() + bound,
-            end: () => {
-              resume(orElse)
-              work.interruptUnsafe()
-            }
+          const done = work.pollUnsafe()
+          if (done !== undefined) return resume(done)
+          const instead = (result: Effect.Effect<A2 | A3, E2 | E3, R2 | R3>) => {
+            release()
+            resume(result)
+            work.interruptUnsafe()
           }
-          open.add(entry)
-          timer ??= run(watch)
+          const prevent = beginUnsafe(() => instead(orElse))
+          const uncut = cut?.(instead)
+          const release = () => {
+            prevent()
+            uncut?.()
+          }
           work.addObserver((exit) => {
-            open.delete(entry)
-            stopUnsafe()
+            release()
             resume(exit)
           })
           return Effect.sync(() => {
-            open.delete(entry)
-            stopUnsafe()
+            release()
             work.interruptUnsafe()
           })
         })

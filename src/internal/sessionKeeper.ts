@@ -22,6 +22,8 @@ export interface SessionKeeper {
   readonly clock: Clock.Clock
   /** The lease under which this process may act at this very instant, from the clocks. */
   readonly leaseUnsafe: () => Session.Lease | undefined
+  /** The newest lease that a session had, also of one that is over. */
+  readonly lastUnsafe: (session: string) => Session.Lease | undefined
   /** Waits for a lease. */
   readonly awaitLease: Effect.Effect<Session.Lease>
   readonly stepUnsafe: (event: Session.SessionEvent) => void
@@ -71,7 +73,8 @@ export const make = Effect.fnUntraced(function* (
   const context = yield* Effect.context<never>()
   const fork = Effect.runForkWith(context)
   const state = yield* Cell.make<Session.SessionState>(Session.initial)
-  const created = new Set<string>()
+  /** Every session that was created, and of those that were taken the newest lease. */
+  const created = new Map<string, Session.Lease | undefined>()
   const housekeeping = yield* FiberHandle.make()
   let connected = Deferred.makeUnsafe<Session.Lease>()
   let lost = Deferred.makeUnsafe<void>()
@@ -95,6 +98,7 @@ export const make = Effect.fnUntraced(function* (
     const { actions, state: after } = Session.transition(before, event)
     if (after === before && actions.length === 0) return
     if (after !== before) Cell.setUnsafe(state, after)
+    if ("lease" in after) created.set(after.lease.id, after.lease)
     if (after._tag === "Connected" && before._tag === "Connecting") {
       Deferred.doneUnsafe(connected, Effect.succeed(after.lease))
     }
@@ -136,7 +140,7 @@ export const make = Effect.fnUntraced(function* (
   const openOnce = Effect.fnUntraced(function* (generation: number, millis: number) {
     const sentAt = now()
     const granted = yield* ask("Session.open", store.open(options.ttlMillis), millis)
-    created.add(granted.id)
+    created.set(granted.id, undefined)
     const opened = { id: granted.id, generation, sentAt, ttlMillis: granted.ttlMillis, margin: facts.margin }
     stepUnsafe({ _tag: "Opened", lease: opened, now: now() })
   })
@@ -254,6 +258,7 @@ export const make = Effect.fnUntraced(function* (
     clock,
     stepUnsafe,
     owns: (session) => created.has(session),
+    lastUnsafe: (session) => created.get(session),
     leaseUnsafe: () => {
       const current = lease()
       if (current === undefined || Session.isCurrent(current, now())) return current

@@ -57,7 +57,16 @@ export interface Followed {
 
 /** The answer to an attempt to create an entry. */
 export type Creation =
-  | { readonly _tag: "Created"; readonly token: bigint; readonly version: bigint }
+  | {
+      readonly _tag: "Created"
+      readonly token: bigint
+      readonly version: bigint
+      /**
+       * True where a linearizable reading that shows this entry, made with its creation, found nobody with a lower token. Tokens only
+       * grow, so nobody comes to stand there later. Absent where it was not looked.
+       */
+      readonly isFirst?: boolean | undefined
+    }
   | { readonly _tag: "Occupied"; readonly entry: Entry }
   | { readonly _tag: "SessionGone" }
 
@@ -97,10 +106,11 @@ export interface GroupStore {
    */
   readonly follow: (id: string, known?: bigint) => Stream.Stream<Followed, CoordinatorError>
   /**
-   * Returns when an entry that was created under its token may no longer be this holding, or when this watch can no longer
-   * tell, whatever the reason. A store that can do this for less than a `follow` spares each membership one.
+   * Calls back once when an entry may no longer be this holding, or when this watch can no longer tell, whatever the reason; what
+   * became of it is then asked. Nothing is missed that happened after the revision `known`, at which it was this holding. Returns the
+   * way to give it up, after which nothing is called. A store that can do this for less than a `follow` spares each membership one.
    */
-  readonly attend?: ((holding: Holding) => Effect.Effect<void>) | undefined
+  readonly attendUnsafe?: ((holding: Holding, known: bigint, disturbed: () => void) => () => void) | undefined
 }
 
 /** What is known of a store before it is reached. */

@@ -14,6 +14,7 @@ import { label } from "../Group.ts"
 import { describeCause } from "../Membership.ts"
 import type { MemberConflict, Membership, MembershipLost } from "../Membership.ts"
 import * as Session from "../Session.ts"
+import * as Leases from "./leases.ts"
 import * as metrics from "./metrics.ts"
 
 /** A membership whose turn has come, under the one token that it will ever have. */
@@ -83,17 +84,22 @@ const obeyed = (cause: Cause.Cause<unknown>, loss: MembershipLost): boolean =>
 const refusal = (tenure: Tenure): Effect.Effect<MembershipLost | undefined> =>
   Effect.match(tenure.ensure, { onFailure: (loss) => loss, onSuccess: () => undefined })
 
-/** The lease under which a tenure was granted, kept up to date by a fiber of the scope. */
-const followLease = Effect.fnUntraced(function* (coordinator: Coordinator["Service"]) {
+interface FollowedLease {
+  /** The newest lease of the session that the tenure stands on: a later session is not the one. */
+  readonly latest: () => Session.Lease | undefined
+  /** Keeps the one that is the newest now. */
+  readonly stop: Effect.Effect<void>
+}
+
+/** The lease under which a tenure was granted, of a coordinator that tells no more than its session's states. */
+const followStates = Effect.fnUntraced(function* (coordinator: Coordinator["Service"]): Effect.fn.Return<FollowedLease> {
   const leaseOf = (state: Session.SessionState) => ("lease" in state ? state.lease : undefined)
-  // One stream for the present state and the later ones: to start one is dear beside all else that a short tenure does.
   const begun = Deferred.makeUnsafe<void>()
   let lease: Session.Lease | undefined
   const fiber = yield* coordinator.session.pipe(
     Stream.runForEach((state) =>
       Effect.sync(() => {
         const newer = leaseOf(state)
-        // A later session is not the one that this tenure stands on.
         if (!Deferred.isDoneUnsafe(begun) || (newer !== undefined && newer.id === lease?.id)) lease = newer
         Deferred.doneUnsafe(begun, Effect.void)
       })
@@ -104,6 +110,22 @@ const followLease = Effect.fnUntraced(function* (coordinator: Coordinator["Servi
   yield* Deferred.await(begun)
   return { latest: () => lease, stop: Fiber.interrupt(fiber) }
 })
+
+const followLease = (coordinator: Coordinator["Service"]): Effect.Effect<FollowedLease> =>
+  Effect.suspend(() => {
+    const leases = Leases.of(coordinator)
+    if (leases === undefined) return followStates(coordinator)
+    const session = leases.leaseUnsafe()?.id
+    const newest = () => (session === undefined ? undefined : leases.lastUnsafe(session))
+    let latest = newest
+    return Effect.succeed({
+      latest: () => latest(),
+      stop: Effect.sync(() => {
+        const last = latest()
+        latest = () => last
+      })
+    })
+  })
 
 /**
  * Runs a body while the tenure is held and returns when it has stopped.
@@ -136,7 +158,7 @@ export const hold = <A, E, R, R2>(
       let loss: MembershipLost | undefined
 
       // A fiber of its own is interruptible whatever the caller is: a loss must reach the body.
-      const body = yield* Effect.forkChild(options.body)
+      const body = yield* Effect.forkChild(options.body, { startImmediately: true })
 
       const overrun = Effect.fnUntraced(function* (lost: MembershipLost) {
         // Renewals go on when only the entry is gone; they do not bring it back.

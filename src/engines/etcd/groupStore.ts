@@ -176,20 +176,9 @@ export const make = (
       return resync<Followed>({ label: path, within: patience, start, disconnected: () => [] })
     })
 
-  const attend: GroupStore["attend"] = ({ id, owner, token }) =>
-    upstream.attend({
-      key: keys.member(id),
-      from: token + 1n,
-      test: (events) =>
-        events.some(
-          ({ kv, type }) => type === "Delete" || BigInt(kv.create_revision) !== token || kv.lease !== (owner ?? "0")
-        )
-    })
-
   return {
     feed,
     follow,
-    attend,
     list: list("Group.list"),
     read: (id) => Effect.map(read("Group.read", id), ({ entry }) => entry),
     turn: (id, token) =>
