@@ -9,15 +9,12 @@ import type { CoordinatorError } from "../CoordinatorError.ts"
 import type * as Membership from "../Membership.ts"
 import { backoff } from "./backoff.ts"
 import type { LocalMembership } from "./localMembership.ts"
-import { lostBy, untilOver, whyNotHeld } from "./localMembership.ts"
+import { localOf, lostBy, untilOver, whyNotHeld } from "./localMembership.ts"
 import * as metrics from "./metrics.ts"
 import type { Entry, GroupStore } from "./store.ts"
 
 /** The same key under a higher token is somebody who joined after me: the one I waited for is gone. */
 const gone = (ahead: Entry, now: Option.Option<Entry>): boolean => Option.isNone(now) || now.value.token !== ahead.token
-
-/** For how long a creation's own word, that nobody stood before it, needs no asking again: until the entry is attended to. */
-const firstMillis = 100
 
 type Place =
   | { readonly _tag: "Granted"; readonly token: bigint }
@@ -26,11 +23,22 @@ type Place =
 
 const again: Place = { _tag: "Again" }
 
-/** Whether the creation itself, which is as linearizable as a look, has shown just now that nobody stands before it. */
-const isFirst = ({ env, firstSince, state }: LocalMembership): boolean =>
-  firstSince !== undefined &&
-  state._tag === "Held" &&
-  Number(env.keeper.clock.monotonicTimeNanosUnsafe() - firstSince) <= firstMillis * 1_000_000
+/** A fiber may have waited for its processor since the store's answer, and no longer. */
+const atOnceMillis = 100
+
+/**
+ * The token of a membership that the store has just created with the word that nobody stands before it: a linearizable reading
+ * that shows the own entry, owner and token, as a look would be. It is for those alone who ask in the turn of the answer, since what
+ * happens to the entry later a look would show.
+ */
+export const granted = (membership: Membership.Membership): Effect.Effect<bigint | undefined, Membership.MembershipLost> =>
+  Effect.suspend(() => {
+    const self = localOf(membership)
+    if (self?.firstSince === undefined) return Effect.undefined
+    const since = Number(self.env.keeper.clock.monotonicTimeNanosUnsafe() - self.firstSince) / 1_000_000
+    self.firstSince = undefined
+    return since <= atOnceMillis ? membership.ensure : Effect.undefined
+  })
 
 /** Returns the token once the turn has come. */
 export const make = (
@@ -51,7 +59,6 @@ export const make = (
     () => {
       const { state } = self
       if (state._tag !== "Held") return Effect.succeed(again)
-      if (isFirst(self)) return grant(state.token)
       return Effect.flatMap(
         env.read("Group.awaitTurn", group.turn(membership.id, state.token), lost),
         ({ ahead, own, revision }) => {

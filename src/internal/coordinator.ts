@@ -19,6 +19,7 @@ import * as Debts from "./debts.ts"
 import * as GroupHub from "./groupHub.ts"
 import * as Leases from "./leases.ts"
 import type { Ask, Environment, LocalMembership } from "./localMembership.ts"
+import { localOf } from "./localMembership.ts"
 import * as LocalMemberships from "./membership.ts"
 import { durationProblem, nameProblem } from "./options.ts"
 import * as SessionKeeper from "./sessionKeeper.ts"
@@ -107,7 +108,6 @@ export const make = Effect.fnUntraced(function* (
     Clock.clockWith((now) => (now === clock ? effect : Effect.provideService(effect, Clock.Clock, clock)))
   const deadlines = yield* Deadlines.make({ clock, millis: settings.requestMillis })
   const memberships = new Map<string, LocalMembership>()
-  const locals = new WeakMap<Membership.Membership, LocalMembership>()
 
   const failure = (operation: string, reason: Reason) =>
     new CoordinatorError({ engine: facts.engine, operation, endpoint: facts.endpoint, reason })
@@ -219,10 +219,9 @@ export const make = Effect.fnUntraced(function* (
     if (tooLarge !== undefined) return yield* tooLarge
     const key = `${label}/${id}`
     const request = { label, key, group: inGroup, id, value: entry.value, options: joinOptions }
-    return yield* LocalMemberships.join(env, request, yield* Effect.scope, (joined, membership) => {
+    return yield* LocalMemberships.join(env, request, yield* Effect.scope, (joined) => {
       if (memberships.has(key)) return undefined
       memberships.set(key, joined)
-      locals.set(membership, joined)
       return () => memberships.delete(key)
     })
   })
@@ -258,8 +257,8 @@ export const make = Effect.fnUntraced(function* (
         )
       ),
       awaitTurn: (mine) => {
-        const joined = locals.get(mine)
-        return joined === undefined
+        const joined = localOf(mine)
+        return joined?.env !== env
           ? Effect.fail(new Membership.MembershipLost({ group: label, id: mine.id, cause: "NotYetHeld" }))
           : awaitTurn.make(inGroup, mine, joined)
       }

@@ -124,6 +124,14 @@ export const make = (
   return self
 }
 
+const locals = new WeakMap<Membership.Membership, LocalMembership>()
+
+export const register = (membership: Membership.Membership, self: LocalMembership): void => {
+  locals.set(membership, self)
+}
+
+export const localOf = (membership: Membership.Membership): LocalMembership | undefined => locals.get(membership)
+
 export const rejoins = ({ request }: LocalMembership): boolean => request.options.rejoin === true
 
 export const isOver = ({ state }: LocalMembership): boolean => state._tag === "Lost" || state._tag === "Closed"

@@ -107,13 +107,14 @@ export const join = (
   request: JoinRequest,
   scope: Scope.Scope,
   /** Enters it under its key, or refuses because the key is taken: in one turn, since two may join at once. */
-  registerUnsafe: (local: LocalMembership, membership: Membership.Membership) => (() => void) | undefined
+  registerUnsafe: (local: LocalMembership) => (() => void) | undefined
 ): Effect.Effect<Membership.Membership, CoordinatorError | Membership.MemberConflict> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.contextWith((context: Context.Context<never>) => {
       const self = Local.make(env, request, context, stepUnsafe)
       const membership = membershipOf(self)
-      const unregister = registerUnsafe(self, membership)
+      Local.register(membership, self)
+      const unregister = registerUnsafe(self)
       if (unregister === undefined) {
         const { id, label } = request
         return Effect.fail(

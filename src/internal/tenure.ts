@@ -14,6 +14,7 @@ import { label } from "../Group.ts"
 import { describeCause } from "../Membership.ts"
 import type { MemberConflict, Membership, MembershipLost } from "../Membership.ts"
 import * as Session from "../Session.ts"
+import * as AwaitTurn from "./awaitTurn.ts"
 import * as Leases from "./leases.ts"
 import * as metrics from "./metrics.ts"
 
@@ -53,13 +54,12 @@ export const awaitTenure = (
   group: Group,
   membership: Membership
 ): Effect.Effect<Tenure, CoordinatorError | MembershipLost> =>
-  Effect.map(group.awaitTurn(membership), (token) => ({
-    group: group.name,
-    id: membership.id,
-    token,
-    ensure: membership.ensure,
-    lost: membership.lost
-  }))
+  Effect.map(
+    Effect.flatMap(AwaitTurn.granted(membership), (token) =>
+      token === undefined ? group.awaitTurn(membership) : Effect.succeed(token)
+    ),
+    (token) => ({ group: group.name, id: membership.id, token, ensure: membership.ensure, lost: membership.lost })
+  )
 
 /** How a tenure ended: with its body, or by a loss that stopped the body. */
 export type Outcome<A, E> =

@@ -144,70 +144,90 @@ export const make = Effect.fnUntraced(function* (
   })
   yield* Effect.forever(Effect.andThen(link.clock.sleep(Duration.millis(beatMillis)), listen)).pipe(Effect.forkScoped)
 
-  /** Watches a group, or one entry of it, from a cursor on. */
-  const watchFrom = <A>(options: {
+  interface Watching {
     readonly of: number
     readonly group: string
     readonly key: string
     readonly cursor: bigint
-    readonly onWrite: (write: Write) => A
-    readonly onProgress: (revision: bigint) => A
-  }): Stream.Stream<A, CoordinatorError | WatchBroken> =>
+  }
+
+  /**
+   * Opens a watch of a group, or of one entry of it, from a cursor on; returns the way to close it, or why there can be none. Nobody is
+   * told anything after its end.
+   */
+  const openUnsafe = (
+    { cursor, group, key, of }: Watching,
+    tell: {
+      readonly wrote: (write: Write) => void
+      readonly progress: (revision: bigint) => void
+      readonly ended: (error: CoordinatorError | WatchBroken) => void
+    }
+  ): (() => void) | WatchBroken => {
+    // Revisions before and after a rewind do not continue one another.
+    if (of !== server.incarnation) return new WatchBroken({ why: "rewound" })
+    const missed = server.since(group, cursor)
+    if (missed === undefined) return new WatchBroken({ why: "compacted" })
+    let reached: bigint | undefined
+    const watch: OpenWatch = {
+      of,
+      sent: cursor,
+      cursor,
+      accept: (write) => {
+        // What was still on its way when the watch ended belongs to a past that has been read anew since.
+        if (!watches.has(watch) || write.revision <= watch.cursor) return
+        // Every event of a group names the one before it; single entries are told only of their own writes.
+        if (key === group && write.previous > watch.cursor) return watch.fail(new WatchBroken({ why: "gap" }))
+        watch.cursor = write.revision
+        tell.wrote(write)
+      },
+      progress: (revision) => {
+        // The first shows that the watch works; after that, an idle store has nothing to wake anybody for.
+        if (!watches.has(watch) || revision === reached) return
+        reached = revision
+        tell.progress(revision)
+      },
+      fail: (error) => {
+        if (watches.delete(watch)) tell.ended(error)
+      }
+    }
+    const sendUnsafe = (write: Write) => {
+      watch.sent = write.revision
+      link.sendEventUnsafe(() => watch.accept(write))
+    }
+    watches.add(watch)
+    for (const write of missed) {
+      if (key === group || key === keyOf(write.group, write.id)) sendUnsafe(write)
+    }
+    const stop = server.watch(key, {
+      wrote: sendUnsafe,
+      broken: (why) => link.sendUnsafe(() => watch.fail(new WatchBroken({ why })))
+    })
+    return () => {
+      watches.delete(watch)
+      stop()
+    }
+  }
+
+  const watchFrom = <A>(
+    options: Watching & {
+      readonly onWrite: (write: Write) => A
+      readonly onProgress: (revision: bigint) => A
+    }
+  ): Stream.Stream<A, CoordinatorError | WatchBroken> =>
     Stream.unwrap(
       Effect.gen(function* () {
         const queue = yield* Queue.unbounded<A, CoordinatorError | WatchBroken | Cause.Done>()
-        let reached: bigint | undefined
-        const watch: OpenWatch = {
-          of: options.of,
-          sent: options.cursor,
-          cursor: options.cursor,
-          accept: (write) => {
-            // What was still on its way when the watch ended belongs to a past that has been read anew since.
-            if (!watches.has(watch) || write.revision <= watch.cursor) return
-            // Every event of a group names the one before it; single entries are told only of their own writes.
-            if (options.key === options.group && write.previous > watch.cursor) {
-              return watch.fail(new WatchBroken({ why: "gap" }))
-            }
-            watch.cursor = write.revision
-            Queue.offerUnsafe(queue, options.onWrite(write))
-          },
-          progress: (revision) => {
-            // The first shows that the watch works; after that, an idle store has nothing to wake anybody for.
-            if (!watches.has(watch) || revision === reached) return
-            reached = revision
-            Queue.offerUnsafe(queue, options.onProgress(revision))
-          },
-          fail: (error) => {
-            watches.delete(watch)
-            Queue.failCauseUnsafe(queue, Cause.fail(error))
-          }
-        }
-        // Revisions before and after a rewind do not continue one another.
-        if (options.of !== server.incarnation) return yield* new WatchBroken({ why: "rewound" })
-        const missed = server.since(options.group, options.cursor)
-        if (missed === undefined) return yield* new WatchBroken({ why: "compacted" })
-        const sendUnsafe = (write: Write) => {
-          watch.sent = write.revision
-          link.sendEventUnsafe(() => watch.accept(write))
-        }
-        yield* Effect.acquireRelease(
-          Effect.sync(() => {
-            watches.add(watch)
-            for (const write of missed) {
-              if (options.key === options.group || options.key === keyOf(write.group, write.id)) sendUnsafe(write)
-            }
-            return server.watch(options.key, {
-              wrote: sendUnsafe,
-              broken: (why) => link.sendUnsafe(() => watch.fail(new WatchBroken({ why })))
+        const close = yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            openUnsafe(options, {
+              wrote: (write) => Queue.offerUnsafe(queue, options.onWrite(write)),
+              progress: (revision) => Queue.offerUnsafe(queue, options.onProgress(revision)),
+              ended: (error) => Queue.failCauseUnsafe(queue, Cause.fail(error))
             })
-          }),
-          (stop) =>
-            Effect.sync(() => {
-              watches.delete(watch)
-              stop()
-            })
+          ),
+          (opened) => Effect.sync(() => (opened instanceof WatchBroken ? undefined : opened()))
         )
-        return Stream.fromQueue(queue)
+        return close instanceof WatchBroken ? yield* close : Stream.fromQueue(queue)
       })
     )
 
@@ -288,9 +308,35 @@ export const make = Effect.fnUntraced(function* (
         disconnected: () => []
       })
 
+    const attendUnsafe: GroupStore["attendUnsafe"] = (holding, known, disturbed) => {
+      let over = false
+      let close = () => {}
+      const end = () => {
+        over = true
+        close()
+        disturbed()
+      }
+      const opened = openUnsafe(
+        { of: incarnation, group: path, key: keyOf(path, holding.id), cursor: known },
+        {
+          wrote: ({ entry }) => {
+            if (entry === undefined || !holds(holding)(entry)) end()
+          },
+          progress: () => {},
+          ended: end
+        }
+      )
+      if (opened instanceof WatchBroken) disturbed()
+      else close = opened
+      // What it had missed may have ended it within the call.
+      if (over) close()
+      return () => close()
+    }
+
     return {
       feed,
       follow,
+      attendUnsafe,
       list: call("read", "Group.list", () => server.list(path)).pipe(
         Effect.map(({ entries, revision }) => ({ entries, revision, epoch }))
       ),
@@ -308,7 +354,8 @@ export const make = Effect.fnUntraced(function* (
           if (created === "Occupied") {
             return { _tag: "Occupied", entry: Option.getOrThrow(server.read(path, id)) } as const
           }
-          return { _tag: "Created", token: created.token, version: created.version } as const
+          const { token, version } = created
+          return { _tag: "Created", token, version, isFirst: server.ahead(path, token) === undefined } as const
         }),
       update: (holding, value) =>
         call("write", "Group.update", () => {
