@@ -88,12 +88,13 @@ const acquire = <A>(
     const group = coordinator.group(self.group)
     const id = yield* makeId(coordinator.node)
     yield* Effect.annotateCurrentSpan({ group: label(self.group), id })
-    return yield* internal.enter(group, { id, value: "" }, (membership) => settle(group, membership))
+    return yield* settle(group, yield* group.join({ id, value: "" }))
   }).pipe(
     Scope.provide(scope),
     // Sixty-four random bits that met another's are no condition to handle.
     Effect.catchTag("MemberConflict", Effect.die),
-    Effect.withSpan("Lock.acquire")
+    // Where it was called from, the span around it tells.
+    Effect.withSpan("Lock.acquire", undefined, { captureStackTrace: false })
   )
 
 /** The tenure of a membership that has nobody before it. A missing own entry is for the grant to judge. */

@@ -1,10 +1,11 @@
 /** Makes the `Coordinator` of a store: one session, its memberships and its shared watches. */
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as RcMap from "effect/RcMap"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Coordinator, Options } from "../Coordinator.ts"
 import { CoordinatorError, InvalidOptions, OutcomeUnknown, TooLarge, Unreachable } from "../CoordinatorError.ts"
@@ -207,7 +208,9 @@ export const make = Effect.fnUntraced(function* (
   const join = Effect.fn("Group.join")(function* (
     { label, problem, store: inGroup }: Known,
     entry: { readonly id?: string | undefined; readonly value: string },
-    joinOptions: JoinOptions
+    joinOptions: JoinOptions,
+    /** Of the program, outside the span, which is over when the membership begins. */
+    context: Context.Context<Scope.Scope>
   ) {
     yield* Effect.annotateCurrentSpan("group", label)
     const id = entry.id ?? settings.node
@@ -219,7 +222,8 @@ export const make = Effect.fnUntraced(function* (
     if (tooLarge !== undefined) return yield* tooLarge
     const key = `${label}/${id}`
     const request = { label, key, group: inGroup, id, value: entry.value, options: joinOptions }
-    return yield* LocalMemberships.join(env, request, yield* Effect.scope, (joined) => {
+    const scope = Context.get(context, Scope.Scope)
+    return yield* LocalMemberships.join(env, request, scope, context, (joined) => {
       if (memberships.has(key)) return undefined
       memberships.set(key, joined)
       return () => memberships.delete(key)
@@ -239,7 +243,8 @@ export const make = Effect.fnUntraced(function* (
 
     return {
       name,
-      join: (entry, joinOptions = {}) => join(known, entry, joinOptions),
+      join: (entry, joinOptions = {}) =>
+        Effect.contextWith((context: Context.Context<Scope.Scope>) => join(known, entry, joinOptions, context)),
       list: checked(
         "Group.list",
         Effect.map(read("Group.list", inGroup.list), (snapshot) => GroupHub.viewOf(snapshot, keeper.owns))

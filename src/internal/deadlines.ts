@@ -8,6 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
+import * as Roster from "./roster.ts"
 
 interface Open {
   /** By the monotonic clock, in nanoseconds: a wall clock that is set does not shorten anybody's time. */
@@ -43,12 +44,12 @@ export const make = Effect.fnUntraced(function* (options: {
   const { clock, millis } = options
   const run = Effect.runForkWith(yield* Effect.context<never>())
   const bound = Duration.toNanosUnsafe(Duration.millis(millis))
-  const open = new Set<Open>()
+  const open = new Roster.Roster<Open>()
   let timer: Fiber.Fiber<void> | undefined
   let lingers = true
 
   const stopUnsafe = (): void => {
-    if (lingers || open.size > 0) return
+    if (lingers || !open.isEmpty) return
     timer?.interruptUnsafe()
     timer = undefined
   }
@@ -62,25 +63,27 @@ export const make = Effect.fnUntraced(function* (options: {
   const now = () => clock.monotonicTimeNanosUnsafe()
 
   const watch = Effect.gen(function* () {
-    for (let [oldest] = open; oldest !== undefined; [oldest] = open) {
+    for (let { oldest } = open; oldest !== undefined; { oldest } = open) {
       const left = oldest.deadline - now()
       if (left >= exactNanos) yield* clock.sleep(Duration.nanos(left))
-      else {
-        open.delete(oldest)
-        oldest.end()
-      }
+      else oldest.end()
     }
     timer = undefined
   })
 
   const beginUnsafe = (end: () => void): (() => void) => {
-    const entry: Open = { deadline: now() + bound, end }
-    open.add(entry)
-    timer ??= run(watch)
-    return () => {
-      open.delete(entry)
-      stopUnsafe()
+    const leave = () => {
+      if (open.remove(entry)) stopUnsafe()
     }
+    const entry = open.add({
+      deadline: now() + bound,
+      end: () => {
+        open.remove(entry)
+        end()
+      }
+    })
+    timer ??= run(watch)
+    return leave
   }
 
   return {

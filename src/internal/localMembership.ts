@@ -124,13 +124,32 @@ export const make = (
   return self
 }
 
-const locals = new WeakMap<Membership.Membership, LocalMembership>()
+/** What the program gets. Whoever holds the very object can be told by it from whoever has copied it. */
+export class Joined implements Membership.Membership {
+  readonly id: string
+  readonly token: Membership.Membership["token"]
+  readonly ensure: Membership.Membership["ensure"]
+  readonly lost: Membership.Membership["lost"]
+  readonly status: Membership.Membership["status"]
+  readonly set: Membership.Membership["set"]
+  readonly #local: LocalMembership
 
-export const register = (membership: Membership.Membership, self: LocalMembership): void => {
-  locals.set(membership, self)
+  constructor(local: LocalMembership, act: Pick<Membership.Membership, "token" | "ensure" | "set">) {
+    this.id = local.request.id
+    this.token = act.token
+    this.ensure = act.ensure
+    this.lost = Deferred.await(local.lost)
+    this.status = Cell.changes(local.status)
+    this.set = act.set
+    this.#local = local
+  }
+
+  static localOf(membership: Membership.Membership): LocalMembership | undefined {
+    return #local in membership ? membership.#local : undefined
+  }
 }
 
-export const localOf = (membership: Membership.Membership): LocalMembership | undefined => locals.get(membership)
+export const localOf = Joined.localOf
 
 export const rejoins = ({ request }: LocalMembership): boolean => request.options.rejoin === true
 

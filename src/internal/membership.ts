@@ -42,7 +42,8 @@ const withdraw = (self: LocalMembership): Effect.Effect<void> =>
     const { env, request, state: last, unanswered } = self
     const { group, id, label } = request
     self.stepUnsafe({ _tag: "Withdrawn" })
-    Local.settleSetters(self, self.desired.version, Effect.fail(env.unreachable("Membership.set")))
+    const withdrawn = Effect.suspend(() => Effect.fail(env.unreachable("Membership.set")))
+    Local.settleSetters(self, self.desired.version, withdrawn)
     const current = env.keeper.leaseUnsafe()
     if (last._tag === "Held" && last.session === current?.id) {
       const { session, token } = last
@@ -57,30 +58,35 @@ const withdraw = (self: LocalMembership): Effect.Effect<void> =>
     return Effect.void
   })
 
-const membershipOf = (self: LocalMembership): Membership.Membership => ({
-  id: self.request.id,
-  token: Effect.suspend(() =>
-    self.token === undefined ? Effect.fail(Local.lostBy(self, "NotYetHeld")) : Effect.succeed(self.token)
-  ),
-  ensure: Effect.suspend(() => {
-    // Reading the clocks may itself end the session, so they are read before the state.
-    const lease = self.env.keeper.leaseUnsafe()
-    const { state } = self
-    return state._tag === "Held" && lease?.id === state.session
-      ? Effect.succeed(state.token)
-      : Effect.fail(Local.lostBy(self, Local.whyNotHeld(self)))
-  }),
-  lost: Deferred.await(self.lost),
-  status: Cell.changes(self.status),
-  set: (value) =>
-    Effect.suspend((): Effect.Effect<void, Membership.MembershipLost | CoordinatorError> => {
-      const { env, state } = self
-      if (state._tag === "Lost") return Effect.fail(Local.lostBy(self, state.cause))
-      if (state._tag === "Closed") return Effect.fail(Local.lostBy(self, "Closed"))
-      const tooLarge = env.checkSize("Membership.set", value)
-      return tooLarge === undefined ? env.local(Reconcile.set(self, value)) : Effect.fail(tooLarge)
-    })
-})
+const tokenOf = (self: LocalMembership): Effect.Effect<bigint, Membership.MembershipLost> =>
+  self.token === undefined ? Effect.fail(Local.lostBy(self, "NotYetHeld")) : Effect.succeed(self.token)
+
+const ensure = (self: LocalMembership): Effect.Effect<bigint, Membership.MembershipLost> => {
+  // Reading the clocks may itself end the session, so they are read before the state.
+  const lease = self.env.keeper.leaseUnsafe()
+  const { state } = self
+  return state._tag === "Held" && lease?.id === state.session
+    ? Effect.succeed(state.token)
+    : Effect.fail(Local.lostBy(self, Local.whyNotHeld(self)))
+}
+
+const set = (
+  self: LocalMembership,
+  value: string
+): Effect.Effect<void, Membership.MembershipLost | CoordinatorError> => {
+  const { env, state } = self
+  if (state._tag === "Lost") return Effect.fail(Local.lostBy(self, state.cause))
+  if (state._tag === "Closed") return Effect.fail(Local.lostBy(self, "Closed"))
+  const tooLarge = env.checkSize("Membership.set", value)
+  return tooLarge === undefined ? env.local(Reconcile.set(self, value)) : Effect.fail(tooLarge)
+}
+
+const membershipOf = (self: LocalMembership): Membership.Membership =>
+  new Local.Joined(self, {
+    token: Effect.suspend(() => tokenOf(self)),
+    ensure: Effect.suspend(() => ensure(self)),
+    set: (value) => Effect.suspend(() => set(self, value))
+  })
 
 /** Until the store has confirmed it. */
 const joining = (self: LocalMembership): Effect.Effect<void, CoordinatorError | Membership.MemberConflict> => {
@@ -106,29 +112,26 @@ export const join = (
   env: Environment,
   request: JoinRequest,
   scope: Scope.Scope,
+  context: Context.Context<never>,
   /** Enters it under its key, or refuses because the key is taken: in one turn, since two may join at once. */
   registerUnsafe: (local: LocalMembership) => (() => void) | undefined
 ): Effect.Effect<Membership.Membership, CoordinatorError | Membership.MemberConflict> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.contextWith((context: Context.Context<never>) => {
-      const self = Local.make(env, request, context, stepUnsafe)
-      const membership = membershipOf(self)
-      Local.register(membership, self)
-      const unregister = registerUnsafe(self)
-      if (unregister === undefined) {
-        const { id, label } = request
-        return Effect.fail(
-          new Membership.MemberConflict({ group: label, id, holder: "another membership of this process" })
-        )
-      }
-      const close = Effect.suspend(() => {
-        const { worker } = self
-        const left = Effect.ensuring(env.local(withdraw(self)), Effect.sync(unregister))
-        return worker === undefined ? left : Effect.andThen(Fiber.interrupt(worker), left)
-      })
-      return Effect.flatMap(
-        Effect.onExit(restore(joining(self)), (exit) => (Exit.isSuccess(exit) ? Effect.void : close)),
-        () => Effect.as(Scope.addFinalizer(scope, close), membership)
+  Effect.uninterruptibleMask((restore) => {
+    const self = Local.make(env, request, context, stepUnsafe)
+    const unregister = registerUnsafe(self)
+    if (unregister === undefined) {
+      const { id, label } = request
+      return Effect.fail(
+        new Membership.MemberConflict({ group: label, id, holder: "another membership of this process" })
       )
+    }
+    const close = Effect.suspend(() => {
+      const { worker } = self
+      const left = Effect.ensuring(env.local(withdraw(self)), Effect.sync(unregister))
+      return worker === undefined ? left : Effect.andThen(Fiber.interrupt(worker), left)
     })
-  )
+    return Effect.flatMap(
+      Effect.onExit(restore(joining(self)), (exit) => (Exit.isSuccess(exit) ? Effect.void : close)),
+      () => Effect.as(Scope.addFinalizer(scope, close), membershipOf(self))
+    )
+  })

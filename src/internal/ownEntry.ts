@@ -9,83 +9,101 @@ import * as Stream from "effect/Stream"
 import { backoff } from "./backoff.ts"
 import type { LocalMembership } from "./localMembership.ts"
 import type { Held } from "./membershipMachine.ts"
-import type { Followed } from "./store.ts"
+import type { Followed, GroupStore, Holding } from "./store.ts"
 
 /** A watch that ends so soon again and again is not set again without a pause that grows up to this. */
 const longestPauseMillis = 1_000
 const firstPauseMillis = 100
 
+interface Guard {
+  readonly self: LocalMembership
+  readonly held: Held
+  readonly holding: Holding
+  over: boolean
+  /** Ends whatever is under way. */
+  end: () => void
+}
+
+const gone = ({ held, self }: Guard): void => self.stepUnsafe({ _tag: "EntryGone", token: held.token })
+
+const isGone = ({ held }: Guard, { entry, revision }: Followed): boolean =>
+  revision >= held.token &&
+  (Option.isNone(entry) || entry.value.token !== held.token || entry.value.owner !== held.session)
+
+/** Retried for as long as it takes: what the store says is what is wanted, and nothing else. */
+const followed = ({ self }: Guard, known: bigint | undefined, isEnough: (found: Followed) => boolean) => {
+  const { env, request } = self
+  return Stream.suspend(() => request.group.follow(request.id, known)).pipe(
+    Stream.filter(isEnough),
+    Stream.runHead,
+    Effect.tapError((error) =>
+      Effect.logWarning(`Watching ${request.id} in ${request.label} failed; trying again. ${error.message}`)
+    ),
+    Effect.retry(backoff(firstPauseMillis, Math.max(longestPauseMillis, env.requestMillis))),
+    Effect.orDie
+  )
+}
+
+const run = (guard: Guard, effect: Effect.Effect<void>): void => {
+  const { context, env } = guard.self
+  const fiber = Effect.runForkWith(context)(env.local(effect))
+  guard.end = () => fiber.interruptUnsafe()
+}
+
+type Attend = NonNullable<GroupStore["attendUnsafe"]>
+
+/** Attends from a revision at which it was held, and asks what became of it when that ends. */
+const attend = (guard: Guard, attendUnsafe: Attend, known: bigint, pauses: number): void => {
+  const now = () => guard.self.env.keeper.clock.monotonicTimeNanosUnsafe()
+  const since = now()
+  let disturbed = false
+  const stop = attendUnsafe(guard.holding, known, () => {
+    disturbed = true
+    if (guard.over) return
+    const lasted = Number(now() - since) / 1_000_000
+    look(guard, attendUnsafe, lasted > longestPauseMillis ? 0 : pauses)
+  })
+  if (!disturbed) guard.end = stop
+}
+
+const look = (guard: Guard, attendUnsafe: Attend, pauses: number): void => {
+  const { token } = guard.held
+  const newest = followed(guard, undefined, ({ revision }) => revision >= token)
+  run(
+    guard,
+    Effect.flatMap(newest, (found) => {
+      if (Option.isNone(found) || isGone(guard, found.value)) return Effect.sync(() => gone(guard))
+      const { revision } = found.value
+      return Effect.andThen(
+        Effect.sleep(Math.min(longestPauseMillis, firstPauseMillis * 2 ** pauses)),
+        Effect.sync(() => {
+          if (!guard.over) attend(guard, attendUnsafe, revision, pauses + 1)
+        })
+      )
+    })
+  )
+}
+
 /** Watches for as long as the place is held, or until `unguard`. */
 export const guardUnsafe = (self: LocalMembership, held: Held): void => {
   const { env, request } = self
-  const { group, id } = request
-  const holding = { id, token: held.token, owner: held.session }
-  const run = <A>(effect: Effect.Effect<A>) => Effect.runForkWith(self.context)(env.local(effect))
-  let over = false
-  let end = () => {}
+  const holding = { id: request.id, token: held.token, owner: held.session }
+  const guard: Guard = { self, held, holding, over: false, end: () => {} }
   self.unguard = () => {
-    over = true
-    end()
+    guard.over = true
+    guard.end()
   }
-
-  const isGone = ({ entry, revision }: Followed) =>
-    revision >= held.token &&
-    (Option.isNone(entry) || entry.value.token !== held.token || entry.value.owner !== held.session)
-
-  /** Retried for as long as it takes: what the store says is what is wanted, and nothing else. */
-  const followed = (known: bigint | undefined, isEnough: (found: Followed) => boolean) =>
-    Stream.suspend(() => group.follow(id, known)).pipe(
-      Stream.filter(isEnough),
-      Stream.runHead,
-      Effect.tapError((error) =>
-        Effect.logWarning(`Watching ${id} in ${request.label} failed; trying again. ${error.message}`)
-      ),
-      Effect.retry(backoff(firstPauseMillis, Math.max(longestPauseMillis, env.requestMillis))),
-      Effect.orDie
-    )
-
-  const begin = (effect: Effect.Effect<void>): void => {
-    const fiber = run(effect)
-    end = () => fiber.interruptUnsafe()
-  }
-
-  const gone = () => self.stepUnsafe({ _tag: "EntryGone", token: held.token })
-
-  const { attendUnsafe } = group
-  if (attendUnsafe === undefined) return begin(Effect.map(followed(held.token, isGone), gone))
-
-  /** Attends from a revision at which it was held, and asks what became of it when that ends. */
-  const attend = (known: bigint, pauses: number): void => {
-    const since = env.keeper.clock.monotonicTimeNanosUnsafe()
-    let disturbed = false
-    const stop = attendUnsafe(holding, known, () => {
-      disturbed = true
-      if (over) return
-      const lasted = Number(env.keeper.clock.monotonicTimeNanosUnsafe() - since) / 1_000_000
-      look(lasted > longestPauseMillis ? 0 : pauses)
-    })
-    if (!disturbed) end = stop
-  }
-
-  const look = (pauses: number): void => {
-    const pause = Math.min(longestPauseMillis, firstPauseMillis * 2 ** pauses)
-    begin(
-      Effect.flatMap(followed(undefined, ({ revision }) => revision >= held.token), (found) => {
-        if (Option.isNone(found) || isGone(found.value)) return Effect.sync(gone)
-        const { revision } = found.value
-        return Effect.andThen(
-          Effect.sleep(pause),
-          Effect.sync(() => {
-            if (!over) attend(revision, pauses + 1)
-          })
-        )
-      })
+  const { attendUnsafe } = request.group
+  if (attendUnsafe === undefined) {
+    const end = followed(guard, held.token, (found) => isGone(guard, found))
+    return run(
+      guard,
+      Effect.map(end, () => gone(guard))
     )
   }
-
   // A moment later: a lock that is held for less would pay as much for this as for itself. What happens until then is told when it
   // begins.
-  end = env.attendances.beginUnsafe(() => {
-    if (!over) attend(held.token, 0)
+  guard.end = env.attendances.beginUnsafe(() => {
+    if (!guard.over) attend(guard, attendUnsafe, held.token, 0)
   })
 }

@@ -127,6 +127,45 @@ const followLease = (coordinator: Coordinator["Service"]): Effect.Effect<Followe
     })
   })
 
+interface Options<A, E, R, R2> {
+  readonly verb: "leads" | "holds"
+  readonly body: Effect.Effect<A, E, R>
+  readonly onOverrun: (loss: MembershipLost) => Effect.Effect<unknown, never, R2>
+}
+
+const annotated = (group: Group, { id, token }: Tenure) =>
+  Effect.annotateLogs({ group: label(group.name), id, token: String(token) })
+
+/** Waits until the store may drop the lease, and says that the work is still running then. */
+const overrun = Effect.fnUntraced(function* <A, E, R, R2>(
+  group: Group,
+  tenure: Tenure,
+  { onOverrun, verb }: Options<A, E, R, R2>,
+  lease: FollowedLease,
+  lost: MembershipLost
+) {
+  // Renewals go on when only the entry is gone; they do not bring it back.
+  if (lost.cause === "EntryGone") yield* lease.stop
+  while (true) {
+    const known = lease.latest()
+    const left = known === undefined ? 0 : Session.untilStoreExpiryMillis(known, yield* Session.instant)
+    if (left <= 0) break
+    yield* Effect.sleep(Math.ceil(left))
+  }
+  const name = label(group.name)
+  yield* Effect.uninterruptible(
+    Effect.logError(
+      `The work of ${tenure.id}, which no longer ${verb} ${name} (token ${tenure.token}), was still running when the store ` +
+        `could already give its place away: another may be at work at the same time. Make the work ` +
+        `interruptible, and let what it writes to compare tokens`
+    ).pipe(
+      annotated(group, tenure),
+      Effect.andThen(Metric.update(Metric.withAttributes(metrics.overruns, { group: name }), 1)),
+      Effect.andThen(onOverrun(lost))
+    )
+  )
+})
+
 /**
  * Runs a body while the tenure is held and returns when it has stopped.
  *
@@ -137,61 +176,25 @@ export const hold = <A, E, R, R2>(
   coordinator: Coordinator["Service"],
   group: Group,
   tenure: Tenure,
-  options: {
-    readonly verb: "leads" | "holds"
-    readonly body: Effect.Effect<A, E, R>
-    readonly onOverrun: (loss: MembershipLost) => Effect.Effect<unknown, never, R2>
-  }
+  options: Options<A, E, R, R2>
 ): Effect.Effect<Outcome<A, E>, never, R | R2> => {
-  const { id, token } = tenure
-  const name = label(group.name)
-  const annotated = Effect.annotateLogs({ group: name, id, token: String(token) })
-  return Effect.uninterruptibleMask(
-    Effect.fnUntraced(function* (restore): Effect.fn.Return<Outcome<A, E>, never, R | R2> {
-      const lease = yield* followLease(coordinator)
-      // Asked after the lease was read: as long as it is held, that is the lease it is held by.
-      const refused = yield* refusal(tenure)
-      if (refused !== undefined) {
-        yield* lease.stop
-        return { _tag: "Lost", loss: refused }
-      }
+  const run = (restore: <B, E2, R3>(effect: Effect.Effect<B, E2, R3>) => Effect.Effect<B, E2, R3>, lease: FollowedLease) =>
+    Effect.gen(function* (): Effect.fn.Return<Outcome<A, E>, never, R | R2> {
       let loss: MembershipLost | undefined
-
       // A fiber of its own is interruptible whatever the caller is: a loss must reach the body.
       const body = yield* Effect.forkChild(options.body, { startImmediately: true })
-
-      const overrun = Effect.fnUntraced(function* (lost: MembershipLost) {
-        // Renewals go on when only the entry is gone; they do not bring it back.
-        if (lost.cause === "EntryGone") yield* lease.stop
-        while (true) {
-          const known = lease.latest()
-          const left = known === undefined ? 0 : Session.untilStoreExpiryMillis(known, yield* Session.instant)
-          if (left <= 0) break
-          yield* Effect.sleep(Math.ceil(left))
-        }
-        yield* Effect.uninterruptible(
-          Effect.logError(
-            `The work of ${id}, which no longer ${options.verb} ${name} (token ${token}), was still running when the store ` +
-              `could already give its place away: another may be at work at the same time. Make the work ` +
-              `interruptible, and let what it writes to compare tokens`
-          ).pipe(
-            annotated,
-            Effect.andThen(Metric.update(Metric.withAttributes(metrics.overruns, { group: name }), 1)),
-            Effect.andThen(options.onOverrun(lost))
-          )
-        )
-      })
-      const guard = yield* tenure.lost.pipe(
-        Effect.catch((lost) => {
+      const guard = yield* Effect.forkChild(
+        Effect.catch(tenure.lost, (lost) => {
           loss = lost
           body.interruptUnsafe()
+          const { id, token } = tenure
+          const why = describeCause(lost.cause)
           return Effect.logWarning(
-            `${id} no longer ${options.verb} ${name} (token ${token}): ${describeCause(lost.cause)}. Its work is interrupted`
-          ).pipe(annotated, Effect.andThen(overrun(lost)))
+            `${id} no longer ${options.verb} ${label(group.name)} (token ${token}): ${why}. Its work is interrupted`
+          ).pipe(annotated(group, tenure), Effect.andThen(overrun(group, tenure, options, lease, lost)))
         }),
-        Effect.forkChild({ startImmediately: true })
+        { startImmediately: true }
       )
-
       const exit = yield* restore(Fiber.await(body)).pipe(
         Effect.onInterrupt(() => Fiber.interrupt(body)),
         Effect.ensuring(Effect.andThen(Fiber.interrupt(guard), lease.stop))
@@ -201,5 +204,13 @@ export const hold = <A, E, R, R2>(
       const known = loss ?? (yield* refusal(tenure))
       return known !== undefined && obeyed(exit.cause, known) ? { _tag: "Lost", loss: known } : { _tag: "Ended", exit }
     })
+  return Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(followLease(coordinator), (lease) =>
+      // Asked after the lease was read: as long as it is held, that is the lease it is held by.
+      Effect.matchEffect(tenure.ensure, {
+        onFailure: (refused) => Effect.as(lease.stop, { _tag: "Lost", loss: refused } as const),
+        onSuccess: () => run(restore, lease)
+      })
+    )
   )
 }
