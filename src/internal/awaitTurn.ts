@@ -31,7 +31,9 @@ const atOnceMillis = 100
  * that shows the own entry, owner and token, as a look would be. It is for those alone who ask in the turn of the answer, since what
  * happens to the entry later a look would show.
  */
-export const granted = (membership: Membership.Membership): Effect.Effect<bigint | undefined, Membership.MembershipLost> =>
+export const granted = (
+  membership: Membership.Membership
+): Effect.Effect<bigint | undefined, Membership.MembershipLost> =>
   Effect.suspend(() => {
     const self = localOf(membership)
     if (self?.firstSince === undefined) return Effect.undefined

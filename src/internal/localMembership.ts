@@ -76,8 +76,8 @@ export interface LocalMembership {
   desired: { readonly value: string; readonly version: number }
   /** The version of what the store has; -1 where that is nothing that was wanted. */
   written: number
-  /** Of the entry, by the store's count. */
-  version: bigint
+  /** Of the entry's last write, by the store's count; absent while that is not known. */
+  version: bigint | undefined
   setters: Array<Setter>
   /** The session under which a create was sent whose answer has not come. */
   unanswered: string | undefined
@@ -111,7 +111,7 @@ export const make = (
     firstSince: undefined,
     desired: { value: request.value, version: 0 },
     written: -1,
-    version: 0n,
+    version: undefined,
     setters: [],
     unanswered: undefined,
     joined: false,

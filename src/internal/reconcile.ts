@@ -12,7 +12,7 @@ import type { Cut } from "./deadlines.ts"
 import type { LocalMembership } from "./localMembership.ts"
 import { isOver, lostBy, oweUnsafe, settleSetters, untilOver } from "./localMembership.ts"
 import type { Held } from "./membershipMachine.ts"
-import type { Creation, Entry, Update } from "./store.ts"
+import type { Creation, Entry } from "./store.ts"
 
 const unwanted = (self: LocalMembership) => untilOver(self, () => self.env.unreachable("Group.join"))
 
@@ -86,10 +86,7 @@ const create = (self: LocalMembership, lease: Session.Lease, mayBeThis: boolean)
 }
 
 /** One attempt; returns the foreign entry that stands in the way, if one does. */
-const attempt = (
-  self: LocalMembership,
-  lease: Session.Lease
-): Effect.Effect<Entry | undefined, CoordinatorError> =>
+const attempt = (self: LocalMembership, lease: Session.Lease): Effect.Effect<Entry | undefined, CoordinatorError> =>
   Effect.suspend(() => {
     const { env, request } = self
     if (self.unanswered !== lease.id) return create(self, lease, false)
@@ -155,17 +152,19 @@ const establish = (self: LocalMembership): Effect.Effect<void, CoordinatorError 
 const update = (
   self: LocalMembership,
   held: Held,
+  version: bigint,
   cut?: Cut<never, CoordinatorError>
-): Effect.Effect<Update["_tag"], CoordinatorError> => {
-  const { desired, env, request, version } = self
+): Effect.Effect<boolean, CoordinatorError> => {
+  const { desired, env, request } = self
   const holding = { id: request.id, token: held.token, owner: held.session, version }
+  // Until it is answered, and where it is refused, nobody knows which write of the entry is the last.
+  self.version = undefined
   return Effect.map(env.write("Membership.set", request.group.update(holding, desired.value), cut), (answer) => {
-    if (answer._tag === "Updated") {
-      self.version = answer.version
-      self.written = desired.version
-      settleSetters(self, desired.version, Effect.void)
-    }
-    return answer._tag
+    if (answer._tag === "Refused") return false
+    self.version = answer.version
+    self.written = desired.version
+    settleSetters(self, desired.version, Effect.void)
+    return true
   })
 }
 
@@ -173,21 +172,22 @@ const update = (
 const publish = Effect.fnUntraced(function* (self: LocalMembership, held: Held) {
   const { env, request } = self
   while (self.written < self.desired.version) {
+    if (self.version === undefined) {
+      // What the store holds now decides whether it is to be written again, or not its own.
+      const found = Option.getOrUndefined(yield* env.read("Membership.set", request.group.read(request.id)))
+      if (found === undefined || found.token !== held.token || found.owner !== held.session) {
+        return self.stepUnsafe({ _tag: "EntryGone", token: held.token })
+      }
+      self.version = found.version
+    }
     const wanted = self.desired.version
-    const answer = yield* update(self, held).pipe(
+    yield* update(self, held, self.version).pipe(
       Effect.tapError((error) => Effect.sync(() => settleSetters(self, wanted, Effect.fail(error)))),
       Effect.catchIf(
         (error) => error.reason._tag === "OutcomeUnknown",
-        () => Effect.succeed("Refused" as const)
+        () => Effect.void
       )
     )
-    if (answer === "Updated") continue
-    // Refused or unanswered: what the store holds now decides whether it is written, to be written again, or not its own.
-    const found = Option.getOrUndefined(yield* env.read("Membership.set", request.group.read(request.id)))
-    if (found === undefined || found.token !== held.token || found.owner !== held.session) {
-      return self.stepUnsafe({ _tag: "EntryGone", token: held.token })
-    }
-    self.version = found.version
   }
 })
 
@@ -269,15 +269,12 @@ const notSet = (self: LocalMembership) =>
   self.state._tag === "Lost" ? lostBy(self, self.state.cause) : self.env.unreachable("Membership.set")
 
 /** Makes a value the wanted one, and returns when the store has it. */
-export const set = (
-  self: LocalMembership,
-  value: string
-): Effect.Effect<void, CoordinatorError | MembershipLost> => {
-  const { state } = self
+export const set = (self: LocalMembership, value: string): Effect.Effect<void, CoordinatorError | MembershipLost> => {
+  const { state, version } = self
   const isAlone = !self.busy && self.written === self.desired.version
   const wanted = self.desired.version + 1
   self.desired = { value, version: wanted }
-  if (state._tag !== "Held" || !isAlone) return awaitWritten(self, wanted)
+  if (state._tag !== "Held" || !isAlone || version === undefined) return awaitWritten(self, wanted)
   // In the caller's own fiber where nothing else is under way, which is mostly so.
   self.busy = true
   const left: Cut<never, CoordinatorError> = (end) =>
@@ -285,7 +282,9 @@ export const set = (
       () => self.state !== state,
       () => end(Effect.suspend(() => Effect.fail(self.env.unreachable("Membership.set"))))
     )
-  return update(self, state, left).pipe(
+  return update(self, state, version, left).pipe(
+    // After a loss, the value is a part of what is joined with again.
+    Effect.catch((error) => (self.state === state ? Effect.fail(error) : Effect.succeed(false))),
     Effect.onExit(() =>
       Effect.sync(() => {
         self.busy = false
@@ -293,10 +292,6 @@ export const set = (
         workUnsafe(self)
       })
     ),
-    Effect.matchEffect({
-      // After a loss, the value is a part of what is joined with again.
-      onFailure: (error) => (self.state === state ? Effect.fail(error) : awaitWritten(self, wanted)),
-      onSuccess: (answer) => (answer === "Updated" ? Effect.void : awaitWritten(self, wanted))
-    })
+    Effect.flatMap((isWritten) => (isWritten ? Effect.void : awaitWritten(self, wanted)))
   )
 }

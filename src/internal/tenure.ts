@@ -92,7 +92,9 @@ interface FollowedLease {
 }
 
 /** The lease under which a tenure was granted, of a coordinator that tells no more than its session's states. */
-const followStates = Effect.fnUntraced(function* (coordinator: Coordinator["Service"]): Effect.fn.Return<FollowedLease> {
+const followStates = Effect.fnUntraced(function* (
+  coordinator: Coordinator["Service"]
+): Effect.fn.Return<FollowedLease> {
   const leaseOf = (state: Session.SessionState) => ("lease" in state ? state.lease : undefined)
   const begun = Deferred.makeUnsafe<void>()
   let lease: Session.Lease | undefined
@@ -178,7 +180,10 @@ export const hold = <A, E, R, R2>(
   tenure: Tenure,
   options: Options<A, E, R, R2>
 ): Effect.Effect<Outcome<A, E>, never, R | R2> => {
-  const run = (restore: <B, E2, R3>(effect: Effect.Effect<B, E2, R3>) => Effect.Effect<B, E2, R3>, lease: FollowedLease) =>
+  const run = (
+    restore: <B, E2, R3>(effect: Effect.Effect<B, E2, R3>) => Effect.Effect<B, E2, R3>,
+    lease: FollowedLease
+  ) =>
     Effect.gen(function* (): Effect.fn.Return<Outcome<A, E>, never, R | R2> {
       let loss: MembershipLost | undefined
       // A fiber of its own is interruptible whatever the caller is: a loss must reach the body.

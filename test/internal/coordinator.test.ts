@@ -2,10 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Option, Stream } from "effect"
 import { CoordinatorError } from "effect-ensemble"
 import { TestClock } from "effect/testing"
-import * as Coordinators from "../../src/internal/coordinator.ts"
-import type { Feed, GroupStore, Store } from "../../src/internal/store.ts"
+import type { Feed } from "../../src/internal/store.ts"
+import { make } from "./fakeStore.ts"
 
-const facts = { engine: "test", endpoint: "test://", margin: 0.8, minimumTtlMillis: 1, maximumValueBytes: 100 }
 const name = { kind: "discovery", name: "api" } as const
 
 const forbidden = new CoordinatorError.CoordinatorError({
@@ -14,29 +13,6 @@ const forbidden = new CoordinatorError.CoordinatorError({
   endpoint: "test://",
   reason: new CoordinatorError.Forbidden({ detail: "no" })
 })
-
-/** A coordinator over a store that answers everything at once, but for what a test puts in its place. */
-const make = (group: Partial<GroupStore>) => {
-  const bare: GroupStore = {
-    create: () => Effect.succeed({ _tag: "Created", token: 1n, version: 1n }),
-    read: () => Effect.succeed(Option.none()),
-    update: () => Effect.succeed({ _tag: "Updated", version: 2n }),
-    remove: () => Effect.void,
-    list: Effect.succeed({ entries: [], revision: 1n, epoch: 0 }),
-    turn: () => Effect.succeed({ own: Option.none(), ahead: Option.none(), revision: 1n }),
-    feed: Stream.never,
-    follow: () => Stream.never,
-    ...group
-  }
-  const store: Store = {
-    open: (ttlMillis) => Effect.succeed({ id: "s1", ttlMillis }),
-    renew: () => Effect.succeed({ _tag: "Renewed", ttlMillis: 15_000 }),
-    revoke: () => Effect.void,
-    rewinds: Stream.never,
-    group: () => bare
-  }
-  return Coordinators.make(facts, () => Effect.succeed(store), { node: "a" })
-}
 
 describe("a watch that the store refuses", () => {
   it.effect("is asked for anew by the next reader, though another has not read the refusal yet", () =>
