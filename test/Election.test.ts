@@ -274,63 +274,83 @@ describe("Election.lead", () => {
     })
   )
 
-  it.effect("reports a body that cannot be stopped as an overrun, once, at the end of the granted TTL", () =>
-    Effect.gen(function* () {
-      const { faults, run } = yield* setup("one")
-      const Overrunning = Election.make("overrunning")
-      const before = yield* countOf("election/overrunning")
-      const overruns: Array<{ readonly at: number; readonly token: bigint; readonly cause: string }> = []
-      const tokens: Array<bigint> = []
-      const errors: Array<unknown> = []
-      const logger = Logger.make((entry) => {
-        if (entry.logLevel === "Error") errors.push(entry.message)
+  /** A coordinator whose session is told by a stream of somebody else's. */
+  const retold = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.flatMap(Coordinator.Coordinator, (coordinator) =>
+      Effect.provideService(effect, Coordinator.Coordinator, {
+        ...coordinator,
+        session: Stream.map(coordinator.session, (state) => state)
       })
-      const fiber = yield* Election.lead(
-        Overrunning,
-        (tenure) =>
-          Effect.uninterruptible(
-            Effect.andThen(
-              Effect.sync(() => tokens.push(tenure.token)),
-              tokens.length > 1 ? Effect.void : Effect.sleep("1 minute")
-            )
-          ),
-        {
-          onOverrun: ({ loss, tenure }) =>
-            Effect.map(seconds, (at) => overruns.push({ at, token: tenure.token, cause: loss.cause }))
-        }
-      ).pipe(run("one"), Effect.provide(Logger.layer([logger])), Effect.forkChild)
-      yield* pass("1 second")
-      yield* faults.partition("one")
-      yield* pass("8900 millis")
-      assert.deepStrictEqual(overruns, [], "the deadline is at 8 seconds, the store's at 10")
-      yield* pass("40 seconds")
-      assert.deepStrictEqual(overruns, [{ at: 10, token: tokens[0] ?? 0n, cause: "DeadlinePassed" }])
-      assert.strictEqual((yield* countOf("election/overrunning")) - before, 1)
-      assert.strictEqual(errors.length, 1)
-      yield* end(fiber)
-      assert.match(
-        String(errors[0]),
-        /one, which no longer leads election\/overrunning \(token \d+\), was still running/
-      )
-    })
-  )
+    )
 
-  it.effect("counts renewals for the moment of an overrun, but none after the entry is gone", () =>
-    Effect.gen(function* () {
-      const { faults, run } = yield* setup("one")
-      const overruns: Array<number> = []
-      const fiber = yield* Election.lead(Election.make("renewed"), Effect.uninterruptible(Effect.sleep("5 minutes")), {
-        onOverrun: () => Effect.map(seconds, (at) => overruns.push(at))
-      }).pipe(run("one"), Effect.forkChild)
-      yield* pass("1 minute")
-      yield* faults.remove(Election.make("renewed").group, "one")
-      yield* pass("1 minute")
-      yield* end(fiber)
-      assert.strictEqual(overruns.length, 1)
-      // The last renewal was sent at most 3.7 seconds (a third of the TTL and 10 %) before the entry went.
-      assert.isTrue((overruns[0] ?? 0) > 66 && (overruns[0] ?? 0) <= 70, `overrun at ${overruns[0]}`)
-    })
-  )
+  type Through = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R | Coordinator.Coordinator>
+  const ways: ReadonlyArray<readonly [where: string, through: Through]> = [
+    ["", (effect) => effect],
+    [", as the states of the session tell it", retold]
+  ]
+  for (const [where, through] of ways) {
+    it.effect(`reports a body that cannot be stopped as an overrun, once, at the end of the granted TTL${where}`, () =>
+      Effect.gen(function* () {
+        const { faults, run } = yield* setup("one")
+        const Overrunning = Election.make(`overrunning${where.length}`)
+        const before = yield* countOf(`election/overrunning${where.length}`)
+        const overruns: Array<{ readonly at: number; readonly token: bigint; readonly cause: string }> = []
+        const tokens: Array<bigint> = []
+        const errors: Array<unknown> = []
+        const logger = Logger.make((entry) => {
+          if (entry.logLevel === "Error") errors.push(entry.message)
+        })
+        const fiber = yield* Election.lead(
+          Overrunning,
+          (tenure) =>
+            Effect.uninterruptible(
+              Effect.andThen(
+                Effect.sync(() => tokens.push(tenure.token)),
+                tokens.length > 1 ? Effect.void : Effect.sleep("1 minute")
+              )
+            ),
+          {
+            onOverrun: ({ loss, tenure }) =>
+              Effect.map(seconds, (at) => overruns.push({ at, token: tenure.token, cause: loss.cause }))
+          }
+        ).pipe(through, run("one"), Effect.provide(Logger.layer([logger])), Effect.forkChild)
+        yield* pass("1 second")
+        yield* faults.partition("one")
+        yield* pass("8900 millis")
+        assert.deepStrictEqual(overruns, [], "the deadline is at 8 seconds, the store's at 10")
+        yield* pass("40 seconds")
+        assert.deepStrictEqual(overruns, [{ at: 10, token: tokens[0] ?? 0n, cause: "DeadlinePassed" }])
+        assert.strictEqual((yield* countOf(`election/overrunning${where.length}`)) - before, 1)
+        assert.strictEqual(errors.length, 1)
+        yield* end(fiber)
+        assert.match(
+          String(errors[0]),
+          /one, which no longer leads election\/overrunning\d+ \(token \d+\), was still running/
+        )
+      })
+    )
+
+    it.effect(`counts renewals for the moment of an overrun, but none after the entry is gone${where}`, () =>
+      Effect.gen(function* () {
+        const { faults, run } = yield* setup("one")
+        const overruns: Array<number> = []
+        const fiber = yield* Election.lead(
+          Election.make("renewed"),
+          Effect.uninterruptible(Effect.sleep("5 minutes")),
+          {
+            onOverrun: () => Effect.map(seconds, (at) => overruns.push(at))
+          }
+        ).pipe(through, run("one"), Effect.forkChild)
+        yield* pass("1 minute")
+        yield* faults.remove(Election.make("renewed").group, "one")
+        yield* pass("1 minute")
+        yield* end(fiber)
+        assert.strictEqual(overruns.length, 1)
+        // The last renewal was sent at most 3.7 seconds (a third of the TTL and 10 %) before the entry went.
+        assert.isTrue((overruns[0] ?? 0) > 66 && (overruns[0] ?? 0) <= 70, `overrun at ${overruns[0]}`)
+      })
+    )
+  }
 
   it.effect("reports no overrun for a body that stops in time", () =>
     Effect.gen(function* () {
