@@ -116,16 +116,11 @@ export const make = Effect.fnUntraced(function* (
   const bounded =
     (kind: "read" | "write", reason: () => Reason): Ask =>
     (operation, request, cut) =>
-      deadlines
-        .bound(
-          request,
-          Effect.suspend(() => Effect.fail(failure(operation, reason()))),
-          cut
-        )
-        .pipe(
-          Effect.catchDefect((defect) => Effect.fail(unexpected(facts, operation, kind)(defect))),
-          local
-        )
+      deadlines.bound(request, {
+        orElse: Effect.suspend(() => Effect.fail(failure(operation, reason()))),
+        onDefect: unexpected(facts, operation, kind),
+        cut
+      })
   const read = bounded("read", () => new Unreachable({ detail: late }))
   const write = bounded("write", () => new OutcomeUnknown({ detail: late }))
 
@@ -247,7 +242,7 @@ export const make = Effect.fnUntraced(function* (
         Effect.contextWith((context: Context.Context<Scope.Scope>) => join(known, entry, joinOptions, context)),
       list: checked(
         "Group.list",
-        Effect.map(read("Group.list", inGroup.list), (snapshot) => GroupHub.viewOf(snapshot, keeper.owns))
+        Effect.map(local(read("Group.list", inGroup.list)), (snapshot) => GroupHub.viewOf(snapshot, keeper.owns))
       ).pipe(Effect.withSpan("Group.list", { attributes: { group: label } })),
       watch: Stream.unwrap(
         checked(

@@ -2,10 +2,12 @@
  * Deadlines that all have the same bound: they come in the order in which they were begun, so that one timer, for the oldest, serves
  * them all. A timer and its fiber for each would be a good part of what a request costs this process.
  */
+import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Roster from "./roster.ts"
@@ -16,21 +18,24 @@ interface Open {
   readonly end: () => void
 }
 
-/** Has an effect end with a result of somebody else's; returns the way not to. Never calls back within the call. */
-export type Cut<A, E, R = never> = (end: (result: Effect.Effect<A, E, R>) => void) => () => void
+/** Has an effect end with a failure of somebody else's; returns the way not to. Never calls back within the call. */
+export type Cut<E> = (end: (failure: Effect.Effect<never, E>) => void) => () => void
 
 export interface Deadlines {
   /** Calls `end` when the time is over; returns the way to prevent it. */
   readonly beginUnsafe: (end: () => void) => () => void
   /**
    * Bounds an effect and its clean-up as `within` does: past the deadline the caller goes on with `orElse` at once, and whatever
-   * the effect still does to end happens apart. So it does where it is cut.
+   * the effect still does to end happens apart. So it does where it is cut. Where it dies, it fails as `onDefect` says.
    */
-  readonly bound: <A, E, R, A2, E2, R2, A3 = never, E3 = never, R3 = never>(
+  readonly bound: <A, E, R, A2, E2, R2, E3 = never, E4 = never>(
     self: Effect.Effect<A, E, R>,
-    orElse: Effect.Effect<A2, E2, R2>,
-    cut?: Cut<A3, E3, R3>
-  ) => Effect.Effect<A | A2 | A3, E | E2 | E3, R | R2 | R3>
+    options: {
+      readonly orElse: Effect.Effect<A2, E2, R2>
+      readonly onDefect?: (defect: unknown) => E3
+      readonly cut?: Cut<E4> | undefined
+    }
+  ) => Effect.Effect<A | A2, E | E2 | E3 | E4, R | R2>
 }
 
 /** A timer is no more exact than that, and a clock that runs at another speed rounds. */
@@ -88,17 +93,25 @@ export const make = Effect.fnUntraced(function* (options: {
 
   return {
     beginUnsafe,
-    bound: <A, E, R, A2, E2, R2, A3 = never, E3 = never, R3 = never>(
+    bound: <A, E, R, A2, E2, R2, E3 = never, E4 = never>(
       self: Effect.Effect<A, E, R>,
-      orElse: Effect.Effect<A2, E2, R2>,
-      cut?: Cut<A3, E3, R3>
+      options: {
+        readonly orElse: Effect.Effect<A2, E2, R2>
+        readonly onDefect?: (defect: unknown) => E3
+        readonly cut?: Cut<E4> | undefined
+      }
     ) =>
-      Effect.contextWith((context: Context.Context<R | R2 | R3>) =>
-        Effect.callback<A | A2 | A3, E | E2 | E3, R | R2 | R3>((resume) => {
+      Effect.contextWith((context: Context.Context<R | R2>) =>
+        Effect.callback<A | A2, E | E2 | E3 | E4, R | R2>((resume) => {
+          const { cut, onDefect, orElse } = options
+          const ended = (exit: Exit.Exit<A, E>) => {
+            const defect = Exit.isFailure(exit) && onDefect !== undefined ? Cause.findDefect(exit.cause) : undefined
+            resume(defect?._tag === "Success" && onDefect !== undefined ? Effect.fail(onDefect(defect.success)) : exit)
+          }
           const work = Effect.runForkWith(context)(self)
           const done = work.pollUnsafe()
-          if (done !== undefined) return resume(done)
-          const instead = (result: Effect.Effect<A2 | A3, E2 | E3, R2 | R3>) => {
+          if (done !== undefined) return ended(done)
+          const instead = (result: Effect.Effect<A2, E2 | E4, R2>) => {
             release()
             resume(result)
             work.interruptUnsafe()
@@ -111,7 +124,7 @@ export const make = Effect.fnUntraced(function* (options: {
           }
           work.addObserver((exit) => {
             release()
-            resume(exit)
+            ended(exit)
           })
           return Effect.sync(() => {
             release()

@@ -19,7 +19,7 @@ import type { GroupStore } from "./store.ts"
 export type Ask = <A, E = never>(
   operation: string,
   request: Effect.Effect<A, CoordinatorError>,
-  cut?: Cut<never, E>
+  cut?: Cut<E>
 ) => Effect.Effect<A, CoordinatorError | E>
 
 /** What memberships need of their coordinator. */
@@ -175,7 +175,7 @@ export const whyNotHeld = ({ state }: LocalMembership): Session.LossCause => {
 
 /** Ends a request with the membership: nobody wants its answer any more. */
 export const untilOver =
-  <E>(self: LocalMembership, error: () => E): Cut<never, E> =>
+  <E>(self: LocalMembership, error: () => E): Cut<E> =>
   (end) =>
     self.changed.onceUnsafe(
       () => isOver(self),

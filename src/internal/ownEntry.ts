@@ -19,7 +19,6 @@ interface Guard {
   readonly self: LocalMembership
   readonly held: Held
   readonly holding: Holding
-  over: boolean
   /** Ends whatever is under way. */
   end: () => void
 }
@@ -59,7 +58,6 @@ const attend = (guard: Guard, attendUnsafe: Attend, known: bigint, pauses: numbe
   let disturbed = false
   const stop = attendUnsafe(guard.holding, known, () => {
     disturbed = true
-    if (guard.over) return
     const lasted = Number(now() - since) / 1_000_000
     look(guard, attendUnsafe, lasted > longestPauseMillis ? 0 : pauses)
   })
@@ -76,9 +74,7 @@ const look = (guard: Guard, attendUnsafe: Attend, pauses: number): void => {
       const { revision } = found.value
       return Effect.andThen(
         Effect.sleep(Math.min(longestPauseMillis, firstPauseMillis * 2 ** pauses)),
-        Effect.sync(() => {
-          if (!guard.over) attend(guard, attendUnsafe, revision, pauses + 1)
-        })
+        Effect.sync(() => attend(guard, attendUnsafe, revision, pauses + 1))
       )
     })
   )
@@ -88,11 +84,8 @@ const look = (guard: Guard, attendUnsafe: Attend, pauses: number): void => {
 export const guardUnsafe = (self: LocalMembership, held: Held): void => {
   const { env, request } = self
   const holding = { id: request.id, token: held.token, owner: held.session }
-  const guard: Guard = { self, held, holding, over: false, end: () => {} }
-  self.unguard = () => {
-    guard.over = true
-    guard.end()
-  }
+  const guard: Guard = { self, held, holding, end: () => {} }
+  self.unguard = () => guard.end()
   const { attendUnsafe } = request.group
   if (attendUnsafe === undefined) {
     const end = followed(guard, held.token, (found) => isGone(guard, found))
@@ -103,7 +96,5 @@ export const guardUnsafe = (self: LocalMembership, held: Held): void => {
   }
   // A moment later: a lock that is held for less would pay as much for this as for itself. What happens until then is told when it
   // begins.
-  guard.end = env.attendances.beginUnsafe(() => {
-    if (!guard.over) attend(guard, attendUnsafe, held.token, 0)
-  })
+  guard.end = env.attendances.beginUnsafe(() => attend(guard, attendUnsafe, held.token, 0))
 }

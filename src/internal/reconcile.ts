@@ -136,16 +136,14 @@ const establish = (self: LocalMembership): Effect.Effect<void, CoordinatorError 
     if (self.state._tag === "Held" || isOver(self)) return Effect.void
     const lease = self.env.keeper.leaseUnsafe()
     if (lease === undefined) return Effect.andThen(awaitLease(self), establish(self))
-    return attempt(self, lease).pipe(
+    const goOn = (inTheWay: Entry | undefined): Effect.Effect<void, CoordinatorError | MemberConflict> =>
+      inTheWay === undefined ? establish(self) : Effect.andThen(outwait(self, inTheWay), establish(self))
+    return Effect.matchEffect(attempt(self, lease), {
       // Once more at once: the second attempt reads what became of the first.
-      Effect.catchIf(
-        (error) => error.reason._tag === "OutcomeUnknown",
-        () => attempt(self, lease)
-      ),
-      Effect.flatMap((inTheWay) =>
-        inTheWay === undefined ? establish(self) : Effect.andThen(outwait(self, inTheWay), establish(self))
-      )
-    )
+      onFailure: (error) =>
+        error.reason._tag === "OutcomeUnknown" ? Effect.flatMap(attempt(self, lease), goOn) : Effect.fail(error),
+      onSuccess: goOn
+    })
   })
 
 /** Writes the newest value once, if nothing has happened to the entry since the last write. */
@@ -153,7 +151,7 @@ const update = (
   self: LocalMembership,
   held: Held,
   version: bigint,
-  cut?: Cut<never, CoordinatorError>
+  cut?: Cut<CoordinatorError>
 ): Effect.Effect<boolean, CoordinatorError> => {
   const { desired, env, request } = self
   const holding = { id: request.id, token: held.token, owner: held.session, version }
@@ -277,7 +275,7 @@ export const set = (self: LocalMembership, value: string): Effect.Effect<void, C
   if (state._tag !== "Held" || !isAlone || version === undefined) return awaitWritten(self, wanted)
   // In the caller's own fiber where nothing else is under way, which is mostly so.
   self.busy = true
-  const left: Cut<never, CoordinatorError> = (end) =>
+  const left: Cut<CoordinatorError> = (end) =>
     self.changed.onceUnsafe(
       () => self.state !== state,
       () => end(Effect.suspend(() => Effect.fail(self.env.unreachable("Membership.set"))))

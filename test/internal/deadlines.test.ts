@@ -14,7 +14,7 @@ const late = Effect.succeed("late")
 
 /** Begins a request that never ends by itself; tells what its caller got. */
 const begin = (deadlines: Deadlines.Deadlines, request: Effect.Effect<string> = Effect.never) =>
-  Effect.forkChild(deadlines.bound(request, late), { startImmediately: true })
+  Effect.forkChild(deadlines.bound(request, { orElse: late }), { startImmediately: true })
 
 describe("deadlines", () => {
   it.effect("gives each request its whole time, whenever it began", () =>

@@ -1,11 +1,16 @@
 /** A coordinator over a store that answers everything at once, but for what a test puts in its place. */
 import { Effect, Option, Stream } from "effect"
+import type { Coordinator } from "effect-ensemble"
 import * as Coordinators from "../../src/internal/coordinator.ts"
 import type { GroupStore, Store } from "../../src/internal/store.ts"
 
 export const facts = { engine: "test", endpoint: "test://", margin: 0.8, minimumTtlMillis: 1, maximumValueBytes: 100 }
 
-export const make = (group: Partial<GroupStore> = {}, store: Partial<Store> = {}) => {
+export const make = (
+  group: Partial<GroupStore> = {},
+  store: Partial<Store> = {},
+  options: Omit<Coordinator.Options, "node"> = {}
+) => {
   const bare: GroupStore = {
     create: () => Effect.succeed({ _tag: "Created", token: 1n, version: 1n }),
     read: () => Effect.succeed(Option.none()),
@@ -25,5 +30,5 @@ export const make = (group: Partial<GroupStore> = {}, store: Partial<Store> = {}
     group: () => bare,
     ...store
   }
-  return Coordinators.make(facts, () => Effect.succeed(whole), { node: "a" })
+  return Coordinators.make(facts, () => Effect.succeed(whole), { ...options, node: "a" })
 }

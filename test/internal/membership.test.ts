@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Option, Queue, Scope, Stream } from "effect"
 import { Coordinator, CoordinatorError, Election, Lock } from "effect-ensemble"
 import { TestClock } from "effect/testing"
+import * as AwaitTurn from "../../src/internal/awaitTurn.ts"
 import type { Entry, Followed, Holding } from "../../src/internal/store.ts"
 import { make } from "./fakeStore.ts"
 
@@ -69,6 +70,30 @@ describe("the own entry", () => {
     })
   )
 
+  it.effect("is asked for no more when it is given up, though the watch was disturbed as it began", () =>
+    Effect.gen(function* () {
+      let asked = 0
+      let stopped = 0
+      const coordinator = yield* make({
+        attendUnsafe: (_, __, disturbed) => {
+          disturbed()
+          return () => {}
+        },
+        follow: () =>
+          Stream.ensuring(
+            Stream.fromEffect(Effect.sync(() => asked++).pipe(Effect.andThen(Effect.never))),
+            Effect.sync(() => stopped++)
+          )
+      })
+      const scope = yield* Scope.make()
+      yield* Scope.provide(coordinator.group(name).join({ value: "" }), scope)
+      yield* TestClock.adjust(100)
+      assert.deepStrictEqual([asked, stopped], [1, 0])
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual([asked, stopped], [1, 1])
+    })
+  )
+
   it.effect("is asked for when the watch is disturbed, and lost when it is gone", () =>
     Effect.gen(function* () {
       const { asked, coordinator, disturb, tell } = yield* watched
@@ -126,6 +151,29 @@ describe("the own entry", () => {
   )
 })
 
+describe("the own entry, of a store that only follows", () => {
+  it.effect("is followed from its creation on, and is lost when it is gone after that", () =>
+    Effect.gen(function* () {
+      const told = yield* Queue.unbounded<Followed>()
+      const known: Array<bigint | undefined> = []
+      const coordinator = yield* make({
+        create: () => Effect.succeed({ _tag: "Created", token: 5n, version: 5n }),
+        follow: (_, from) => {
+          known.push(from)
+          return Stream.fromQueue(told)
+        }
+      })
+      const mine = yield* coordinator.group(name).join({ value: "" })
+      assert.deepStrictEqual(known, [5n])
+      yield* Queue.offer(told, { entry: Option.none(), revision: 4n })
+      yield* Effect.yieldNow
+      assert.strictEqual(yield* mine.ensure, 5n)
+      yield* Queue.offer(told, { entry: Option.none(), revision: 5n })
+      assert.strictEqual((yield* Effect.flip(mine.lost)).cause, "EntryGone")
+    })
+  )
+})
+
 describe("a turn", () => {
   it.effect("is granted by the creation's own word to who asks at once, and costs no look", () =>
     Effect.gen(function* () {
@@ -146,6 +194,27 @@ describe("a turn", () => {
       const mine = yield* coordinator.group(name).join({ value: "" })
       assert.strictEqual((yield* Effect.flip(coordinator.group(name).awaitTurn(mine))).cause, "EntryGone")
       assert.strictEqual(looks, 1)
+    })
+  )
+
+  it.effect("is the creation's to grant once, and for no longer than a fiber may wait for its processor", () =>
+    Effect.gen(function* () {
+      let token = 0n
+      const coordinator = yield* make({
+        create: () => Effect.sync(() => ({ _tag: "Created", token: ++token, version: token, isFirst: true }))
+      })
+      const join = coordinator.group(name).join
+      const first = yield* join({ id: "first", value: "" })
+      assert.strictEqual(yield* AwaitTurn.granted(first), 1n)
+      assert.isUndefined(yield* AwaitTurn.granted(first))
+      const second = yield* join({ id: "second", value: "" })
+      assert.isUndefined(yield* AwaitTurn.granted({ ...second }))
+      yield* TestClock.adjust(101)
+      assert.isUndefined(yield* AwaitTurn.granted(second))
+      const scope = yield* Scope.make()
+      const third = yield* Scope.provide(join({ id: "third", value: "" }), scope)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual((yield* Effect.flip(AwaitTurn.granted(third))).cause, "Closed")
     })
   )
 
@@ -326,6 +395,74 @@ describe("a join", () => {
       const error = yield* Fiber.join(joining)
       assert(error._tag === "CoordinatorError")
       assert.strictEqual(error.reason._tag, "Unreachable")
+    })
+  )
+
+  it.effect("whose answer comes after the deadline is not held, and is joined anew", () =>
+    Effect.gen(function* () {
+      const answer = yield* Deferred.make<void>()
+      let created = 0
+      let opened = 0
+      const coordinator = yield* make(
+        {
+          create: () =>
+            Effect.suspend(() => {
+              const token = BigInt(++created)
+              return Effect.as(token === 1n ? Deferred.await(answer) : Effect.void, {
+                _tag: "Created",
+                token,
+                version: token
+              })
+            })
+        },
+        {
+          open: (ttlMillis) => Effect.sync(() => ({ id: `s${++opened}`, ttlMillis })),
+          renew: (session) => (session === "s1" ? Effect.never : Effect.succeed({ _tag: "Renewed", ttlMillis: 15_000 }))
+        },
+        { requestTimeout: "1 minute" }
+      )
+      const joining = yield* Effect.forkChild(coordinator.group(name).join({ value: "" }, { rejoin: true }), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("13 seconds")
+      assert.strictEqual(opened, 2)
+      yield* Deferred.succeed(answer, undefined)
+      const mine = yield* Fiber.join(joining)
+      assert.strictEqual(yield* mine.ensure, 2n)
+    })
+  )
+
+  it.effect("takes no entry for its own that another membership of this process may have left", () =>
+    Effect.gen(function* () {
+      let stands = false
+      let sent = 0
+      const removed: Array<bigint> = []
+      const lost = new CoordinatorError.CoordinatorError({
+        engine: "test",
+        operation: "Group.join",
+        endpoint: "test://",
+        reason: new CoordinatorError.OutcomeUnknown({ detail: "no answer" })
+      })
+      const coordinator = yield* make({
+        create: () =>
+          Effect.suspend(() => {
+            sent++
+            // Whose it is that is applied when a third is under way, nobody can tell.
+            if (sent === 3) stands = true
+            return sent <= 3 ? Effect.fail(lost) : Effect.succeed({ _tag: "Created", token: 2n, version: 2n })
+          }),
+        read: () => Effect.sync(() => (stands ? Option.some(own) : Option.none())),
+        remove: ({ token }) =>
+          Effect.sync(() => {
+            stands = false
+            removed.push(token)
+          })
+      })
+      const first = yield* Effect.flip(coordinator.group(name).join({ value: "" }))
+      assert.strictEqual(first, lost)
+      const mine = yield* coordinator.group(name).join({ value: "" })
+      assert.deepStrictEqual(removed, [1n])
+      assert.strictEqual(yield* mine.ensure, 2n)
     })
   )
 
