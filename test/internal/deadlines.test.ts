@@ -93,4 +93,45 @@ describe("deadlines", () => {
       assert.strictEqual(yield* Fiber.join(after), "late")
     })
   )
+
+  it.effect("ends a request that is cut, and keeps nothing of one that is over", () =>
+    Effect.gen(function* () {
+      const deadlines = yield* make
+      const cuts = new Set<(failure: Effect.Effect<never, string>) => void>()
+      const cut: Deadlines.Cut<string> = (end) => {
+        cuts.add(end)
+        return () => cuts.delete(end)
+      }
+      const ask = (request: Effect.Effect<string>) =>
+        Effect.forkChild(deadlines.bound(request, { orElse: late, cut }), { startImmediately: true })
+      const interrupted = yield* Deferred.make<void>()
+      const first = yield* ask(Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined)))
+      for (const end of cuts) end(Effect.fail("cut"))
+      assert.strictEqual(yield* Effect.flip(Fiber.join(first)), "cut")
+      yield* Deferred.await(interrupted)
+      assert.strictEqual(cuts.size, 0)
+      const answer = yield* Deferred.make<string>()
+      const answered = yield* ask(Deferred.await(answer))
+      const tooLate = yield* ask(Effect.never)
+      const unwanted = yield* ask(Effect.never)
+      assert.strictEqual(cuts.size, 3)
+      yield* Deferred.succeed(answer, "answered")
+      assert.strictEqual(yield* Fiber.join(answered), "answered")
+      yield* Fiber.interrupt(unwanted)
+      assert.strictEqual(cuts.size, 1)
+      yield* TestClock.adjust(millis)
+      assert.strictEqual(yield* Fiber.join(tooLate), "late")
+      assert.strictEqual(cuts.size, 0)
+    })
+  )
+
+  it.effect("fails where what was asked dies", () =>
+    Effect.gen(function* () {
+      const deadlines = yield* make
+      const dies = (request: Effect.Effect<string>) =>
+        Effect.flip(deadlines.bound(request, { orElse: late, onDefect: (defect) => `died: ${String(defect)}` }))
+      assert.strictEqual(yield* dies(Effect.die("at once")), "died: at once")
+      assert.strictEqual(yield* dies(Effect.andThen(Effect.yieldNow, Effect.die("later"))), "died: later")
+    })
+  )
 })

@@ -234,6 +234,49 @@ describe("a turn", () => {
     })
   )
 
+  it.effect("is not granted to an entry under another owner", () =>
+    Effect.gen(function* () {
+      const turn = { own: Option.some({ ...own, owner: "s2" }), ahead: Option.none(), revision: 9n }
+      const coordinator = yield* make({ turn: () => Effect.succeed(turn) })
+      const mine = yield* coordinator.group(name).join({ value: "" })
+      const error = yield* Effect.flip(coordinator.group(name).awaitTurn(mine))
+      assert(error._tag === "MembershipLost")
+      assert.strictEqual(error.cause, "EntryGone")
+    })
+  )
+
+  it.effect("that was read for a token is not granted to the next one", () =>
+    Effect.gen(function* () {
+      const answer = yield* Deferred.make<void>()
+      const looks: Array<bigint> = []
+      let opened = 0
+      let created = 0n
+      const coordinator = yield* make(
+        {
+          create: () => Effect.sync(() => ({ _tag: "Created", token: ++created, version: created })),
+          turn: (_, token) => {
+            looks.push(token)
+            const read = { own: Option.some({ ...own, token, owner: `s${token}` }), ahead: Option.none(), revision: 9n }
+            return Effect.as(token === 1n ? Deferred.await(answer) : Effect.void, read)
+          }
+        },
+        {
+          open: (ttlMillis) => Effect.sync(() => ({ id: `s${++opened}`, ttlMillis })),
+          renew: (session) =>
+            Effect.succeed(session === "s1" ? { _tag: "Gone" } : { _tag: "Renewed", ttlMillis: 15_000 })
+        },
+        { requestTimeout: "1 minute" }
+      )
+      const mine = yield* coordinator.group(name).join({ value: "" }, { rejoin: true })
+      const turn = yield* Effect.forkChild(coordinator.group(name).awaitTurn(mine), { startImmediately: true })
+      yield* TestClock.adjust("6 seconds")
+      assert.strictEqual(yield* mine.ensure, 2n)
+      yield* Deferred.succeed(answer, undefined)
+      assert.strictEqual(yield* Fiber.join(turn), 2n)
+      assert.deepStrictEqual(looks, [1n, 2n])
+    })
+  )
+
   it.effect("that is asked for ends with the membership, though the store does not answer", () =>
     Effect.gen(function* () {
       const store = yield* watched
@@ -388,6 +431,21 @@ describe("a join", () => {
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const coordinator = yield* Scope.provide(make({ create: () => Effect.never }), scope)
+      const joining = yield* Effect.forkChild(Effect.flip(coordinator.group(name).join({ value: "" })), {
+        startImmediately: true
+      })
+      yield* Scope.close(scope, Exit.void)
+      const error = yield* Fiber.join(joining)
+      assert(error._tag === "CoordinatorError")
+      assert.strictEqual(error.reason._tag, "Unreachable")
+    })
+  )
+
+  it.effect("ends with the coordinator, though somebody else holds the id", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const held = make({ create: () => Effect.succeed({ _tag: "Occupied", entry: { ...own, owner: "foreign" } }) })
+      const coordinator = yield* Scope.provide(held, scope)
       const joining = yield* Effect.forkChild(Effect.flip(coordinator.group(name).join({ value: "" })), {
         startImmediately: true
       })
