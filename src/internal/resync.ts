@@ -126,9 +126,7 @@ export const resync = <A>(options: {
 
         const pull: Told<A> = Effect.suspend(() => {
           if (round !== undefined) return next(round)
-          const due = before
-          before = Effect.void
-          return Effect.matchCauseEffect(Effect.andThen(due, begin), { onFailure: end, onSuccess: () => pull })
+          return Effect.matchCauseEffect(Effect.andThen(before, begin), { onFailure: end, onSuccess: () => pull })
         })
         return pull
       })
