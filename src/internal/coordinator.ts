@@ -39,13 +39,15 @@ const defaultConnectMillis = 10_000
 const rememberedGroups = 256
 
 /**
- * How long after its creation an entry of one's own is not attended to: a lock that is held for a moment would pay as much for that as
- * for itself. What happened meanwhile is told when it begins.
+ * How long after its creation an entry of one's own is not attended to; what happened until then is told when that begins. A lock
+ * that is held for a moment would pay as much for being attended to as for itself. A leader is attended to from the start: it leads for
+ * long, and when its entry is deleted the next one leads at once. By what else stands in groups nobody acts alone.
  */
-const unattendedMillis = 100
+const unattendedMillis = { lock: 10, others: 100 }
 
 /** What is known of a group whatever is asked of it. */
 interface Known {
+  readonly kind: GroupName["kind"]
   readonly label: string
   readonly problem: string | undefined
   readonly store: GroupStore
@@ -174,6 +176,8 @@ export const make = Effect.fnUntraced(function* (
     return failure(operation, new TooLarge({ detail }))
   }
 
+  const locks = yield* Deadlines.make({ clock, millis: unattendedMillis.lock })
+  const others = yield* Deadlines.make({ clock, millis: unattendedMillis.others })
   const env: Environment = {
     checkSize,
     keeper,
@@ -181,7 +185,7 @@ export const make = Effect.fnUntraced(function* (
     read,
     write,
     release,
-    attendances: yield* Deadlines.make({ clock, millis: unattendedMillis }),
+    attendance: (kind) => (kind === "election" ? undefined : kind === "lock" ? locks : others),
     local,
     requestMillis: settings.requestMillis,
     background: settings.connect === "background",
@@ -201,7 +205,7 @@ export const make = Effect.fnUntraced(function* (
 
   /** Made once for all groups: what traces an operation is dear to make. */
   const join = Effect.fn("Group.join")(function* (
-    { label, problem, store: inGroup }: Known,
+    { kind, label, problem, store: inGroup }: Known,
     entry: { readonly id?: string | undefined; readonly value: string },
     joinOptions: JoinOptions,
     /** Of the program, outside the span, which is over when the membership begins. */
@@ -216,7 +220,7 @@ export const make = Effect.fnUntraced(function* (
     const tooLarge = checkSize("Group.join", entry.value)
     if (tooLarge !== undefined) return yield* tooLarge
     const key = `${label}/${id}`
-    const request = { label, key, group: inGroup, id, value: entry.value, options: joinOptions }
+    const request = { kind, label, key, group: inGroup, id, value: entry.value, options: joinOptions }
     const scope = Context.get(context, Scope.Scope)
     return yield* LocalMemberships.join(env, request, scope, context, (joined) => {
       if (memberships.has(key)) return undefined
@@ -229,7 +233,7 @@ export const make = Effect.fnUntraced(function* (
     const label = Groups.label(name)
     const inGroup = store.group(name)
     const problem = nameProblem(`name of the ${name.kind}`, name.name)
-    const known: Known = { label, problem, store: inGroup }
+    const known: Known = { kind: name.kind, label, problem, store: inGroup }
     const checked = <A, E, R>(
       operation: string,
       effect: Effect.Effect<A, E, R>

@@ -4,7 +4,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type { CoordinatorError } from "../CoordinatorError.ts"
-import type { JoinOptions } from "../Group.ts"
+import type { GroupKind, JoinOptions } from "../Group.ts"
 import * as Membership from "../Membership.ts"
 import type * as Session from "../Session.ts"
 import * as Cell from "./cell.ts"
@@ -30,8 +30,8 @@ export interface Environment {
   readonly background: boolean
   readonly read: Ask
   readonly write: Ask
-  /** Begins to watch an entry of its own a moment after it was created. */
-  readonly attendances: Deadlines
+  /** After how long to begin to watch one's own entry, where that is not at once. */
+  readonly attendance: (kind: GroupKind) => Deadlines | undefined
   /**
    * Removes what its membership gave up, and tells of a removal that was not confirmed. It is waited for unless the one
    * before it was left unanswered: a scope with many memberships closes in one request's time, not in one for each.
@@ -47,6 +47,7 @@ export interface Environment {
 }
 
 export interface JoinRequest {
+  readonly kind: GroupKind
   readonly label: string
   readonly key: string
   readonly group: GroupStore

@@ -94,7 +94,8 @@ export const guardUnsafe = (self: LocalMembership, held: Held): void => {
       Effect.map(end, () => gone(guard))
     )
   }
-  // A moment later: a lock that is held for less would pay as much for this as for itself. What happens until then is told when it
-  // begins.
-  guard.end = env.attendances.beginUnsafe(() => attend(guard, attendUnsafe, held.token, 0))
+  const begin = () => attend(guard, attendUnsafe, held.token, 0)
+  const moment = env.attendance(request.kind)
+  if (moment === undefined) begin()
+  else guard.end = moment.beginUnsafe(begin)
 }

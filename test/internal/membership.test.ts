@@ -61,6 +61,20 @@ describe("the own entry", () => {
     })
   )
 
+  it.effect("is attended to at once where it makes somebody lead, and sooner than others where it is a lock", () =>
+    Effect.gen(function* () {
+      const { attended, coordinator } = yield* watched
+      yield* coordinator.group({ kind: "election", name: "e" }).join({ value: "" })
+      assert.lengthOf(attended, 1)
+      yield* coordinator.group({ kind: "lock", name: "l" }).join({ value: "" })
+      yield* coordinator.group({ kind: "sequence", name: "s" }).join({ value: "" })
+      yield* TestClock.adjust(10)
+      assert.lengthOf(attended, 2)
+      yield* TestClock.adjust(90)
+      assert.lengthOf(attended, 3)
+    })
+  )
+
   it.effect("costs nothing when it is given up before", () =>
     Effect.gen(function* () {
       const { attended, coordinator } = yield* watched

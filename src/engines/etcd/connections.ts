@@ -21,6 +21,7 @@ export interface Connected extends Connection.Connection {
 export interface Connections {
   /** The present connection, or a new one. */
   readonly current: Effect.Effect<Connected, RpcError>
+  readonly presentUnsafe: () => Connected | undefined
   readonly call: <M extends keyof Unary>(method: M, request: Unary[M][0]) => Effect.Effect<Unary[M][1], RpcError>
 }
 
@@ -147,6 +148,7 @@ export const make = Effect.fnUntraced(function* (
   const { reauthenticate } = transport
   return {
     current,
+    presentUnsafe: () => present,
     call:
       reauthenticate === undefined
         ? once

@@ -13,7 +13,7 @@ import type { GroupKeys } from "./keys.ts"
 import { bytesOf, entryOf, groupKeys } from "./keys.ts"
 import type { Quorum } from "./quorum.ts"
 import { failing } from "./quorum.ts"
-import type { Bytes, Compare, WatchResponse } from "./rpc.ts"
+import type { Bytes, Compare, RangeResponse, WatchResponse } from "./rpc.ts"
 import { RpcError } from "./rpc.ts"
 import type { Upstream } from "./upstream.ts"
 
@@ -60,6 +60,10 @@ export const make = (
   const path = label(name)
   const keys = groupKeys(prefix, name)
   const everyone = { key: keys.start, range_end: keys.end }
+  /** Whoever enters these asks at once whether it is first. */
+  const inTurns = name.kind === "election" || name.kind === "lock"
+  /** Of whatever order: a second one besides the entry that was just made has been there before it. */
+  const anyTwo = { ...everyone, limit: 2, keys_only: true }
   const find = (kvs: ReadonlyArray<Parameters<typeof entryOf>[1]> | undefined) =>
     Option.map(Option.fromNullishOr(kvs?.[0]), (kv) => entryOf(keys, kv))
 
@@ -176,9 +180,19 @@ export const make = (
       return resync<Followed>({ label: path, within: patience, start, disconnected: () => [] })
     })
 
+  /**
+   * Whether the entry that was made at a revision is the only one that its transaction found. All of a transaction is one entry of the
+   * Raft log, so that its reading is linearizable (https://etcd.io/docs/v3.5/learning/api/#transaction), and what it reads after a
+   * write it reads at the revision of that write (`storeTxnWrite.Range` in etcd's server/storage/mvcc/kvstore_txn.go). Nothing but this
+   * transaction's own write has been created at it, so that its key, owner and token are shown.
+   */
+  const isAlone = (found: RangeResponse | undefined, revision: string): true | undefined =>
+    found?.kvs.length === 1 && found.kvs[0]?.create_revision === revision ? true : undefined
+
   return {
     feed,
     follow,
+    attendUnsafe: (...attending) => upstream.attendUnsafe(path, keys, ...attending),
     list: list("Group.list"),
     read: (id) => Effect.map(read("Group.read", id), ({ entry }) => entry),
     turn: (id, token) =>
@@ -207,16 +221,20 @@ export const make = (
       ),
     create: (session, id, value) => {
       const key = keys.member(id)
+      const put = { request_put: { key, value: bytesOf(value), lease: session } }
       return quorum
         .send("Group.create", "write", "txn", {
           compare: [created(key, 0n)],
-          success: [{ request_put: { key, value: bytesOf(value), lease: session } }],
+          success: inTurns ? [put, { request_range: anyTwo }] : [put],
           failure: [{ request_range: { key } }]
         })
         .pipe(
           Effect.map(({ header, responses, succeeded }) => {
             const revision = BigInt(header.revision)
-            if (succeeded) return { _tag: "Created", token: revision, version: revision } as const
+            if (succeeded) {
+              const isFirst = isAlone(responses[1]?.response_range, header.revision)
+              return { _tag: "Created", token: revision, version: revision, isFirst } as const
+            }
             return { _tag: "Occupied", entry: Option.getOrThrow(find(responses[0]?.response_range?.kvs)) } as const
           }),
           Effect.catchIf(

@@ -31,6 +31,7 @@ export interface RangeRequest {
   readonly max_create_revision?: string
   readonly sort_order?: "Descend"
   readonly sort_target?: "Create"
+  readonly keys_only?: boolean
   readonly count_only?: boolean
 }
 

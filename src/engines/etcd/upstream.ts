@@ -6,8 +6,10 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { CoordinatorError } from "../../CoordinatorError.ts"
 import { WatchBroken } from "../../internal/resync.ts"
+import * as Attendance from "./attendance.ts"
 import type { Connected, Connections } from "./connections.ts"
 import { failureOf } from "./failure.ts"
+import type { GroupKeys } from "./keys.ts"
 import type { Quorum } from "./quorum.ts"
 import { failing } from "./quorum.ts"
 import type { Bytes, WatchResponse } from "./rpc.ts"
@@ -29,12 +31,12 @@ export interface Upstream {
   readonly connection: Effect.Effect<Connected, CoordinatorError>
   /** What is delivered from a revision on, each answer turned into elements. */
   readonly watch: <A>(watching: Watching<A>) => Stream.Stream<A, CoordinatorError | WatchBroken>
-  /** Returns with the first events that the test takes, or when the watch ends. */
-  readonly attend: (watching: {
-    readonly key: Bytes
-    readonly from: bigint
-    readonly test: (events: WatchResponse["events"]) => boolean
-  }) => Effect.Effect<void>
+  /** Calls back once when an entry of the group may no longer be this holding, or when that can no longer be told. */
+  readonly attendUnsafe: (
+    group: string,
+    keys: GroupKeys,
+    ...attending: Parameters<Attendance.Attendance["attendUnsafe"]>
+  ) => () => void
 }
 
 export const make = Effect.fnUntraced(function* (
@@ -51,6 +53,42 @@ export const make = Effect.fnUntraced(function* (
     return current.watches
   }
 
+  /** A watch that a rewind ends as well. After its end, and after it was given up, nothing is called. */
+  const observeUnsafe = (of: Connected, { ended, events, ...watched }: Watches.Watch): (() => void) => {
+    let isOver = false
+    let stop = () => {}
+    const release = () => {
+      isOver = true
+      unregister()
+      stop()
+    }
+    const end = (error: RpcError | WatchBroken) => {
+      if (isOver) return
+      release()
+      ended(error)
+    }
+    const unregister = quorum.onRewindUnsafe(() => end(new WatchBroken({ why: "rewound" })))
+    stop = watchesOf(of).watchUnsafe({
+      ...watched,
+      events: (told) => {
+        const newest = told.at(-1)
+        if (newest !== undefined) quorum.sawUnsafe(BigInt(newest.kv.mod_revision))
+        events(told)
+      },
+      ended: end
+    })
+    return release
+  }
+
+  /** The entries that this process holds, by their group. */
+  const attendances = new Map<string, Attendance.Attendance>()
+  const observePresentUnsafe: Attendance.ObserveUnsafe = ({ ended, ...watched }) => {
+    const of = connections.presentUnsafe()
+    if (of !== undefined) return observeUnsafe(of, { ...watched, ended, progress: () => {} })
+    ended()
+    return () => {}
+  }
+
   yield* Effect.sleep(requestMillis).pipe(
     Effect.andThen(Effect.sync(() => current?.watches.tickUnsafe())),
     Effect.forever,
@@ -59,33 +97,14 @@ export const make = Effect.fnUntraced(function* (
 
   return {
     connection,
-    attend: ({ from, key, test }) =>
-      Effect.flatMap(connection, (of) =>
-        Effect.callback<void>((resume) => {
-          let stop = () => {}
-          const release = () => {
-            unregister()
-            stop()
-          }
-          const end = () => {
-            release()
-            resume(Effect.void)
-          }
-          const unregister = quorum.onRewindUnsafe(end)
-          stop = watchesOf(of).watchUnsafe({
-            key,
-            from,
-            events: (events) => {
-              const newest = events.at(-1)
-              if (newest !== undefined) quorum.sawUnsafe(BigInt(newest.kv.mod_revision))
-              if (test(events)) end()
-            },
-            progress: () => {},
-            ended: end
-          })
-          return Effect.sync(release)
-        })
-      ).pipe(Effect.ignore),
+    attendUnsafe: (group, keys, ...attending) => {
+      let attendance = attendances.get(group)
+      if (attendance === undefined) {
+        attendance = Attendance.make(keys, observePresentUnsafe, () => attendances.delete(group))
+        attendances.set(group, attendance)
+      }
+      return attendance.attendUnsafe(...attending)
+    },
     watch: <A>({ end, epoch, from, key, onEvents, onProgress }: Watching<A>) =>
       Stream.unwrap(
         Effect.gen(function* () {
@@ -93,29 +112,22 @@ export const make = Effect.fnUntraced(function* (
           // Revisions before and after a rewind do not continue one another.
           if (epoch !== quorum.epochUnsafe()) return yield* new WatchBroken({ why: "rewound" })
           const queue = yield* Queue.unbounded<A, CoordinatorError | WatchBroken | Cause.Done>()
-          const fail = (error: CoordinatorError | WatchBroken) => Queue.failCauseUnsafe(queue, Cause.fail(error))
           yield* Effect.acquireRelease(
-            Effect.sync(() => {
-              const unregister = quorum.onRewindUnsafe(() => fail(new WatchBroken({ why: "rewound" })))
-              const stop = watchesOf(of).watchUnsafe({
+            Effect.sync(() =>
+              observeUnsafe(of, {
                 key,
                 ...(end === undefined ? {} : { end }),
                 from,
-                events: (events) => {
-                  const newest = events.at(-1)
-                  if (newest !== undefined) quorum.sawUnsafe(BigInt(newest.kv.mod_revision))
-                  Queue.offerAllUnsafe(queue, onEvents(events))
-                },
+                events: (events) => Queue.offerAllUnsafe(queue, onEvents(events)),
                 progress: (revision) => {
                   if (revision >= from) Queue.offerAllUnsafe(queue, onProgress(revision))
                 },
-                ended: (error) => fail(error instanceof RpcError ? failureOf("Group.watch", "read", error) : error)
+                ended: (error) => {
+                  const failure = error instanceof RpcError ? failureOf("Group.watch", "read", error) : error
+                  Queue.failCauseUnsafe(queue, Cause.fail(failure))
+                }
               })
-              return () => {
-                unregister()
-                stop()
-              }
-            }),
+            ),
             (release) => Effect.sync(release)
           )
           return Stream.fromQueue(queue)

@@ -102,8 +102,9 @@ export const make = (connection: Connected): Watches => {
       return
     }
     if (message.events.length > 0) {
-      const isDue = (event: Event) => BigInt(event.kv.mod_revision) >= watch.from
-      const events = message.events.every(isDue) ? message.events : message.events.filter(isDue)
+      const isDue = (event: Event | undefined) => event !== undefined && BigInt(event.kv.mod_revision) >= watch.from
+      // They come in the order of their revisions, so that one which is due has none before it that is not.
+      const events = isDue(message.events[0]) ? message.events : message.events.filter(isDue)
       if (events.length > 0) watch.events(events)
     } else if (connection.progressIsTrustworthy) {
       watch.progress(BigInt(message.header.revision))
