@@ -137,6 +137,14 @@ describe("who stands before a member", () => {
     assert.deepStrictEqual(Turns.before(names, 9), [names[0], names[2], names[1]])
     assert.deepStrictEqual(Turns.before(names, 1), [])
   })
+
+  it("is over where all have higher numbers, and never where somebody has none", () => {
+    const [first, second] = [named("a", "0000000004"), named("b", "0000000007")]
+    assert.isTrue(Turns.isFirst([second, first], first))
+    assert.isFalse(Turns.isFirst([second, first], second))
+    assert.isFalse(Turns.isFirst([first, "operator"], first))
+    assert.isFalse(Turns.isFirst(["operator"], "operator"))
+  })
 })
 
 const fields = { operation: "create", path: "/a", zxid: 1n }

@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Stream } from "effect"
+import { Effect, Fiber, Result, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { Client } from "../../src/engines/zookeeper/client.ts"
+import { requestsOver } from "../../src/engines/zookeeper/client.ts"
 import type { Current } from "../../src/engines/zookeeper/clients.ts"
-import type { NoNode } from "../../src/engines/zookeeper/errors.ts"
 import { groupNode } from "../../src/engines/zookeeper/nodes.ts"
-import type { Answer, Data, EventType } from "../../src/engines/zookeeper/protocol.ts"
+import type { EventType } from "../../src/engines/zookeeper/protocol.ts"
 import * as Upstream from "../../src/engines/zookeeper/upstream.ts"
 import * as Utf8 from "../../src/engines/zookeeper/utf8.ts"
 import type { Listener } from "../../src/engines/zookeeper/watches.ts"
@@ -18,25 +18,21 @@ const stat = { mzxid: 0n, ctime: 0, mtime: 0, cversion: 0, aversion: 0, dataLeng
 /** A server whose answers the test gives, one by one. */
 const makeServer = (names: ReadonlyArray<string>, zxid: bigint) => {
   let listener: Listener = () => {}
-  const reads: Array<{ readonly path: string; readonly answer: Deferred.Deferred<Data, NoNode> }> = []
-  const asked: Array<Deferred.Deferred<Answer>> = []
-  const unused = () => Effect.die("not used here")
+  const reads: Array<(answer: object) => void> = []
+  const asked: Array<(answer: object) => void> = []
+  const requestUnsafe: Client["requestUnsafe"] = (operation, answered) => {
+    // What the test answers has the fields that are read of this operation's answer.
+    const answer = (fields: object) => answered(Result.succeed(fields as never))
+    if (operation.name === "sync") answer({ zxid })
+    else if (operation.name === "getChildren") answer({ children: names, zxid })
+    else if (operation.name === "exists") asked.push(answer)
+    else reads.push(answer)
+    return () => {}
+  }
   const client: Partial<Client> = {
     watch: (_, to) => Effect.sync(() => void (listener = to)),
-    sync: () => Effect.succeed({ zxid }),
-    getChildren: () =>
-      Effect.succeed({ children: names, zxid, stat: { ...stat, czxid: 1n, version: 0, ephemeralOwner: 0n } }),
-    exists: () => {
-      const answer = Deferred.makeUnsafe<Answer>()
-      asked.push(answer)
-      return Effect.map(Deferred.await(answer), (found) => ({ ...found, stat: undefined }))
-    },
-    getData: (path) => {
-      const answer = Deferred.makeUnsafe<Data, NoNode>()
-      reads.push({ path, answer })
-      return Deferred.await(answer)
-    },
-    close: Effect.suspend(unused)
+    requestUnsafe,
+    ...requestsOver(requestUnsafe)
   }
   return {
     // The feed uses no more of a client than this.
@@ -44,21 +40,19 @@ const makeServer = (names: ReadonlyArray<string>, zxid: bigint) => {
     event: (type: EventType, name: string) =>
       listener({ _tag: "Event", event: { type, path: `${group.path}/${name}`, zxid: -1n } }),
     /** Answers the oldest read that is due with a node that was created at the token and has this value. */
-    answer: Effect.fnUntraced(function* (at: bigint, token: bigint, value: string) {
-      const read = reads.shift()
-      if (read === undefined) return assert.fail("no read is due")
-      const data = Utf8.encode(value)
-      yield* Deferred.succeed(read.answer, {
-        data,
-        zxid: at,
-        stat: { ...stat, czxid: token, version: 0, ephemeralOwner: 1n }
+    answer: (at: bigint, token: bigint, value: string) =>
+      Effect.sync(() => {
+        const answer = reads.shift()
+        if (answer === undefined) return assert.fail("no read is due")
+        const data = Utf8.encode(value)
+        answer({ data, zxid: at, stat: { ...stat, czxid: token, version: 0, ephemeralOwner: 1n } })
+      }),
+    answerGroup: (at: bigint) =>
+      Effect.sync(() => {
+        const answer = asked.shift()
+        if (answer === undefined) return assert.fail("the group is not asked for")
+        answer({ zxid: at })
       })
-    }),
-    answerGroup: Effect.fnUntraced(function* (at: bigint) {
-      const answer = asked.shift()
-      if (answer === undefined) return assert.fail("the group is not asked for")
-      yield* Deferred.succeed(answer, { zxid: at })
-    })
   }
 }
 
@@ -90,6 +84,8 @@ const follow = Effect.fnUntraced(function* (server: Server) {
     Stream.runForEach((one) => Effect.sync(() => void said.push(show(one)))),
     Effect.forkScoped({ startImmediately: true })
   )
+  // What is read is asked for at the end of the turn.
+  yield* Effect.yieldNow
   return { said, fiber }
 })
 

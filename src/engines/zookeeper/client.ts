@@ -10,6 +10,7 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as Cell from "../../internal/cell.ts"
@@ -18,7 +19,8 @@ import * as Connection from "./connection.ts"
 import * as Endpoints from "./endpoints.ts"
 import type { ApiError, ConnectFailure, RequestError, SessionOver } from "./errors.ts"
 import { ConnectionLost, refused, Unreachable } from "./errors.ts"
-import type { End } from "./exchange.ts"
+import type * as Exchange from "./exchange.ts"
+import type { End, GiveUp } from "./exchange.ts"
 import * as Frame from "./frame.ts"
 import * as P from "./protocol.ts"
 import * as Session from "./session.ts"
@@ -61,26 +63,27 @@ export interface Transacted extends P.Answer {
   readonly written: ReadonlyArray<P.Written>
 }
 
-export interface Client {
-  readonly state: () => Session.State
-  /** The present state, then every later one. */
-  readonly states: Stream.Stream<Session.State>
-  /** Waits until the session is attached to a server. */
-  readonly attached: Effect.Effect<Session.State & { readonly _tag: "Attached" }, SessionOver>
-  /** The newest transaction that this session has seen. */
-  readonly lastZxid: () => bigint
+export type Answered<A> = Exchange.Answered<A, RequestError>
+
+/**
+ * Sends a request in this very turn, in its place in the order. It may be answered within the call: when nothing was sent.
+ *
+ * The listener of a read is told of the next change only, once the server has the watch. On servers before 3.9 such a
+ * watch of a path silently replaces a recursive one of the same path ({@link Client.watch}): use one or the other.
+ */
+export type RequestUnsafe = <A>(
+  operation: P.Operation<A>,
+  answered: Answered<A>,
+  listener?: Watches.Listener | undefined
+) => GiveUp
+
+/** The requests as effects. Interruption gives them up. */
+export interface Requests {
   readonly create: (path: string, options?: P.CreateOptions) => Effect.Effect<P.Written, RequestError>
   /** Version -1, the default, means any. */
   readonly remove: (path: string, version?: number) => Effect.Effect<P.Written, RequestError>
   readonly setData: (path: string, data: Uint8Array, version?: number) => Effect.Effect<P.Written, RequestError>
-  /** All of the writes or none; a refusal names the one that was refused. */
-  readonly multi: (writes: ReadonlyArray<P.Write>) => Effect.Effect<Transacted, RequestError>
-  /**
-   * `data` is a view of what the network brought: copy it to keep it.
-   *
-   * The listener of a read is told of the next change only. On servers before 3.9 such a watch of a path silently
-   * replaces a recursive one of the same path ({@link Client.watch}): use one or the other.
-   */
+  /** `data` is a view of what the network brought: copy it to keep it. */
   readonly getData: (path: string, watch?: Watches.Listener) => Effect.Effect<P.Data, RequestError>
   /** Without a node there is no stat. */
   readonly exists: (
@@ -90,6 +93,25 @@ export interface Client {
   readonly getChildren: (path: string, watch?: Watches.Listener) => Effect.Effect<P.Children, RequestError>
   /** Answered once the server has everything that the quorum had committed when it was asked. */
   readonly sync: (path: string) => Effect.Effect<P.Answer, RequestError>
+}
+
+export interface Client extends Requests {
+  readonly state: () => Session.State
+  /** The present state, then every later one. */
+  readonly states: Stream.Stream<Session.State>
+  /** Waits until the session is attached to a server. */
+  readonly attached: Effect.Effect<Session.State & { readonly _tag: "Attached" }, SessionOver>
+  /** The newest transaction that this session has seen. */
+  readonly lastZxid: () => bigint
+  readonly requestUnsafe: RequestUnsafe
+  /**
+   * Enters a listener for the next event of a one-shot watch that a request without a listener sets, before that is sent: no other
+   * listener's end then takes the watch away, as one that is entered with the answer may find. Sends nothing. Answers a
+   * function that takes it out again.
+   */
+  readonly listenUnsafe: (kind: Watches.Kind, path: string, listener: Watches.Listener) => () => void
+  /** All of the writes or none; a refusal names the one that was refused. */
+  readonly multi: (writes: ReadonlyArray<P.Write>) => Effect.Effect<Transacted, RequestError>
   /**
    * Tells the listener of every creation, deletion and change of data at the path and below it, for as long as the
    * scope. Whatever is read after this has succeeded is followed by its changes.
@@ -118,7 +140,34 @@ const partingMillis = 500
 const firstPauseMillis = 50
 const longestPauseMillis = 1000
 
+const nothing = (): void => {}
+
 const isPath = (path: string): boolean => path.startsWith("/") && (path.length === 1 || !path.endsWith("/"))
+
+/** What kind of one-shot watch a read sets. */
+const oneShots: Readonly<Record<number, Watches.Kind>> = {
+  [P.OpCode.getData]: "data",
+  [P.OpCode.exists]: "data",
+  [P.OpCode.getChildren2]: "child"
+}
+
+/** The requests as effects, over how they are sent. */
+export const requestsOver = (requestUnsafe: RequestUnsafe): Requests => {
+  const request = <A>(operation: P.Operation<A>, listener?: Watches.Listener) =>
+    Connection.asked<RequestError>((one, answered) => requestUnsafe(one, answered, listener))(operation)
+  return {
+    create: (path, options) => request(P.create(path, options)),
+    remove: (path, version) => request(P.remove(path, version)),
+    setData: (path, data, version) => request(P.setData(path, data, version)),
+    getData: (path, watch) => request(P.getData(path, watch !== undefined), watch),
+    exists: (path, watch) =>
+      Effect.catchTag(request(P.exists(path, watch !== undefined), watch), "NoNode", ({ zxid }) =>
+        Effect.succeed({ zxid, stat: undefined })
+      ),
+    getChildren: (path, watch) => request(P.getChildren(path, watch !== undefined), watch),
+    sync: (path) => request(P.sync(path))
+  }
+}
 
 /** Opens a session. Succeeds at once: the client attaches, and stays attached, in the background of the scope. */
 export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Client, never, Scope.Scope> {
@@ -132,8 +181,6 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   let connection: Connection.Connection | undefined
   /** A connection that is asked nothing more, and still answers. */
   let leaving: Connection.Connection | undefined
-  /** Requests of this connection that have no answer yet, or were never sent. */
-  let unanswered = 0
   let lastZxid = options.lastZxid ?? 0n
   /** Attempts in a row that came to nothing, or to a connection that did not last. */
   let failures = 0
@@ -184,7 +231,6 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
 
   const attach = (to: Connection.Connection): void => {
     connection = to
-    unanswered = 0
     for (const one of credentials) giveCredentials(to, one)
     setWatches(to)
     // Before the state: who waits for that goes on within the step, and may begin to watch.
@@ -212,7 +258,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
     const last = connection
     if (last === undefined || rotation.has(last.endpoint)) return Effect.void
     const moved: End = { _tag: "Dropped", detail: "the ensemble has moved" }
-    const asked = unanswered > 0
+    const asked = last.waiting() > 0
     detach(moved)
     leaving = last
     const end = Effect.sync(() => last.endUnsafe(moved))
@@ -292,38 +338,40 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
 
   /** A chroot is put before the path as it is, so what is not a path would reach out of it. */
   const notPath = ({ name, path }: P.Operation<unknown>) =>
-    Effect.fail(refused(P.Code.BadArguments, { operation: name, path, zxid: lastZxid }))
+    refused(P.Code.BadArguments, { operation: name, path, zxid: lastZxid })
 
-  const request = <A>(operation: P.Operation<A>, onAnswer?: (code: number) => void): Effect.Effect<A, RequestError> =>
-    Effect.suspend((): Effect.Effect<A, RequestError> => {
-      if (!isPath(operation.path)) return notPath(operation)
-      if (connection !== undefined) {
-        unanswered++
-        return connection.request(operation, (code) => {
-          unanswered--
-          onAnswer?.(code)
-        })
-      }
-      const { value } = states
-      if (value._tag === "Over") return Effect.fail(value.reason)
-      const detail = value._tag === "Connecting" && value.problem !== undefined ? `: ${value.problem}` : ""
-      return Effect.fail(
-        new ConnectionLost({ sent: false, operation: operation.name, detail: `not connected${detail}` })
-      )
-    })
+  const notConnected = (operation: P.Operation<unknown>): RequestError => {
+    const { value } = states
+    if (value._tag === "Over") return value.reason
+    const detail = value._tag === "Connecting" && value.problem !== undefined ? `: ${value.problem}` : ""
+    return new ConnectionLost({ sent: false, operation: operation.name, detail: `not connected${detail}` })
+  }
 
   /** Keeps a one-shot watch once the server has it, which for most requests it has only with a success. */
-  const watching = (path: string, listener: Watches.Listener | undefined, kind: Watches.Kind, orNone?: Watches.Kind) =>
-    listener === undefined
-      ? undefined
-      : (code: number) => {
-          if (code === 0) registry.addOnce(kind, path, listener)
-          else if (code === P.Code.NoNode && orNone !== undefined) registry.addOnce(orNone, path, listener)
-        }
+  const watching =
+    ({ opCode, path }: P.Operation<unknown>, listener: Watches.Listener) =>
+    (code: number): void => {
+      const kind = oneShots[opCode]
+      if (kind !== undefined && code === 0) registry.addOnce(kind, path, listener)
+      else if (opCode === P.OpCode.exists && code === P.Code.NoNode) registry.addOnce("exist", path, listener)
+    }
+
+  const requestUnsafe: RequestUnsafe = (operation, answered, listener) => {
+    if (connection !== undefined && isPath(operation.path)) {
+      return connection.requestUnsafe(
+        operation,
+        answered,
+        listener === undefined ? undefined : watching(operation, listener)
+      )
+    }
+    answered(Result.fail(isPath(operation.path) ? notConnected(operation) : notPath(operation)))
+    return nothing
+  }
+  const request = Connection.asked(requestUnsafe)
 
   const transact = (writes: ReadonlyArray<P.Write>): Effect.Effect<Transacted, RequestError> => {
     const bad = writes.find(({ path }) => !isPath(path))
-    if (bad !== undefined) return notPath(bad)
+    if (bad !== undefined) return Effect.fail(notPath(bad))
     return Effect.flatMap(request(P.multi(writes)), (answer) => verdict(writes, answer))
   }
 
@@ -353,17 +401,10 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
     states: Cell.changes(states),
     attached,
     lastZxid: newestZxid,
-    create: (path, createOptions) => request(P.create(path, createOptions)),
-    remove: (path, version) => request(P.remove(path, version)),
-    setData: (path, data, version) => request(P.setData(path, data, version)),
+    ...requestsOver(requestUnsafe),
+    requestUnsafe,
+    listenUnsafe: registry.addOnce,
     multi: transact,
-    getData: (path, watch) => request(P.getData(path, watch !== undefined), watching(path, watch, "data")),
-    exists: (path, watch) =>
-      request(P.exists(path, watch !== undefined), watching(path, watch, "data", "exist")).pipe(
-        Effect.catchTag("NoNode", ({ zxid }) => Effect.succeed({ zxid, stat: undefined }))
-      ),
-    getChildren: (path, watch) => request(P.getChildren(path, watch !== undefined), watching(path, watch, "child")),
-    sync: (path) => request(P.sync(path)),
     watch: Effect.fnUntraced(function* (path, listener) {
       const forget = registry.addRecursive(path, listener)
       yield* Effect.addFinalizer(() =>

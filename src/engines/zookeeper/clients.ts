@@ -15,8 +15,9 @@ import type { Client } from "./client.ts"
 import type { ConnectFailure, ProtocolError, RequestError } from "./errors.ts"
 import type { Effects } from "./failure.ts"
 import { engine, failing, isSessionOver } from "./failure.ts"
+import type { Shared } from "./lists.ts"
+import type { Node } from "./nodes.ts"
 import { sessionName } from "./nodes.ts"
-import type { Listed } from "./lists.ts"
 import type { Stray } from "./strays.ts"
 import type { Endpoint } from "./transport.ts"
 import { show } from "./transport.ts"
@@ -41,15 +42,21 @@ export interface Settings {
   readonly greet?: ((client: Client) => Effect.Effect<void, RequestError>) | undefined
 }
 
-/** A session, its client, and the node names that this process has learnt while it lasted. */
+/** What is known of an id. A node that was seen to go is kept until somebody asks, to be told so at once. */
+export interface Hint extends Node {
+  readonly isGone?: boolean
+}
+
+/** A session, its client, and the nodes that this process has learnt of while it lasted. */
 export interface Current {
   readonly id: string
   readonly client: Client
   readonly epoch: number
-  readonly hints: Map<string, { readonly name: string; readonly token: bigint; readonly own: boolean }>
+  /** By the group's path and the id. Names and tokens stay; the value is the one that was last written or read here. */
+  readonly hints: Map<string, Hint>
   readonly strays: Set<Stray>
   /** Lists that several may share, by the group's path. */
-  readonly lists: Map<string, Effect.Effect<Listed, RequestError>>
+  readonly lists: Map<string, Shared>
 }
 
 export interface Clients {
@@ -77,6 +84,10 @@ export interface Clients {
   /** The ensemble is another one now. Sessions stay; a connection to a server that is not in it is given up. */
   readonly moveTo: (endpoints: Endpoints) => Effect.Effect<void>
 }
+
+/** Whether the same question may be answered on the next connection, or in the next session. */
+const mayPass = ({ _tag }: RequestError): boolean =>
+  _tag === "ConnectionLost" || _tag === "SessionExpired" || _tag === "SessionClosed"
 
 /** An attempt to open a session ends by itself before the one who asked gives up, so that what it met is told. */
 const patience = 0.9
@@ -134,11 +145,13 @@ export const make = Effect.fnUntraced(function* (
     request: (current: Current) => Effect.Effect<A, RequestError>,
     retries: (error: RequestError) => boolean
   ): Effect.Effect<A, RequestError> => {
-    const attempt: Effect.Effect<A, RequestError> = Effect.flatMap(attached, (now) =>
+    const askNow = (now: Current): Effect.Effect<A, RequestError> =>
       Effect.catch(request(now), (error) => {
         if (isSessionOver(error)) forgetUnsafe(now)
         return retries(error) ? attempt : Effect.fail(error)
       })
+    const attempt = Effect.suspend(() =>
+      current?.client.state()._tag === "Attached" ? askNow(current) : Effect.flatMap(attached, askNow)
     )
     return attempt
   }
@@ -254,10 +267,7 @@ export const make = Effect.fnUntraced(function* (
     attached,
     nowUnsafe: () => current,
     ask: (operation, effects, request) =>
-      Effect.mapError(
-        retrying(request, ({ _tag }) => /^(?:ConnectionLost|SessionExpired|SessionClosed)$/.test(_tag)),
-        failing(endpoint, operation, effects)
-      ),
+      Effect.mapError(retrying(request, mayPass), failing(endpoint, operation, effects)),
     write: (request) => retrying(request, (error) => error._tag === "ConnectionLost" && !error.sent),
     open: (ttlMillis) =>
       Effect.uninterruptibleMask(

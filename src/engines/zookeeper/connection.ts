@@ -11,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import type { ConnectFailure } from "./errors.ts"
 import { ProtocolError, Refused, SessionExpired, Unreachable } from "./errors.ts"
-import type { ConnectionError, End, SpecialXid } from "./exchange.ts"
+import type { Answered, ConnectionError, End, GiveUp, SpecialXid } from "./exchange.ts"
 import * as Exchange from "./exchange.ts"
 import * as Frame from "./frame.ts"
 import * as Jute from "./jute.ts"
@@ -50,12 +50,20 @@ export interface Connection {
   /** The newest transaction that an answer has shown. */
   readonly lastZxid: () => bigint
   /**
-   * Sends a request in its place in the order and waits for the answer. Interruption leaves the request sent and its answer
-   * unread. `onAnswer` runs in the turn in which the answer arrives, before anything that arrives later.
+   * Sends a request in its place in the order, in this very turn. `answered` may be called within the call; `onCode` is told also when
+   * the request was given up.
    */
-  readonly request: <A>(operation: Operation<A>, onAnswer?: (code: number) => void) => Effect.Effect<A, ConnectionError>
+  readonly requestUnsafe: <A>(
+    operation: Operation<A>,
+    answered: Answered<A, ConnectionError>,
+    onCode?: (code: number) => void
+  ) => GiveUp
+  /** The same as an effect; interruption gives it up. */
+  readonly request: <A>(operation: Operation<A>) => Effect.Effect<A, ConnectionError>
+  /** How many requests wait for their answer. */
+  readonly waiting: () => number
   /** Sends a request that has no place in the order: `Xid.auth`, `Xid.setWatches`, `Xid.ping`. Sent in this very turn. */
-  readonly sendUnsafe: (xid: SpecialXid, operation: Operation<unknown>, onAnswer?: (code: number) => void) => void
+  readonly sendUnsafe: (xid: SpecialXid, operation: Operation<unknown>, onCode?: (code: number) => void) => void
   /** Ends the connection from this side. The first reason stands. */
   readonly endUnsafe: (end: End) => void
 }
@@ -70,6 +78,14 @@ const describe = (error: Socket.SocketError): string => {
 
 const isHangUp = (error: Socket.SocketError): boolean =>
   error.reason._tag === "SocketCloseError" && error.reason.code === 1000
+
+/** Requests as effects. */
+export const asked =
+  <E>(requestUnsafe: <A>(operation: Operation<A>, answered: Answered<A, E>) => GiveUp) =>
+  <A>(operation: Operation<A>): Effect.Effect<A, E> =>
+    Effect.callback<A, E>((resume) =>
+      Effect.sync(requestUnsafe(operation, (answer) => resume(Effect.fromResult(answer))))
+    )
 
 /** What the server's half of the handshake means. */
 const judge = (
@@ -99,14 +115,20 @@ export const open = Effect.fnUntraced(function* (
 
   let wake: (() => void) | undefined
   let waking = false
-  /** Wakes the writing fiber once this turn is over, so that all requests of one turn leave in one write. */
+  const leave = (): void => {
+    waking = false
+    wake?.()
+  }
+  /**
+   * Wakes the writing fiber once this turn is over, so that all requests of one turn leave in one write, and with them those that are
+   * made at its end.
+   */
   const flush = (): void => {
     if (waking) return
     waking = true
-    void Promise.resolve().then(() => {
-      waking = false
-      wake?.()
-    })
+    void Promise.resolve()
+      .then(() => {})
+      .then(leave)
   }
   const { chroot, onEnd, onEvent, requestLimit } = options
   const lastZxid = options.handshake.lastZxidSeen
@@ -224,7 +246,9 @@ export const open = Effect.fnUntraced(function* (
     endpoint: options.endpoint,
     handshake,
     lastZxid: exchange.lastZxid,
-    request: exchange.request,
+    requestUnsafe: exchange.requestUnsafe,
+    request: asked(exchange.requestUnsafe),
+    waiting: exchange.waiting,
     sendUnsafe: exchange.sendUnsafe,
     endUnsafe: exchange.endUnsafe
   }

@@ -9,7 +9,7 @@
  * seen every event that the server sent before it.
  */
 import type * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type { ApiError } from "./errors.ts"
 import { AuthFailed, ConnectionLost, ProtocolError, refused, SessionExpired, TooLarge } from "./errors.ts"
 import * as Jute from "./jute.ts"
@@ -26,6 +26,12 @@ export type End =
 /** What a request on a connection can fail with. */
 export type ConnectionError = ApiError | ConnectionLost | SessionExpired | TooLarge
 
+/** Told the answer to a request, once and in the turn of its arrival, before anything that arrives later. Must not block. */
+export type Answered<in A, in E> = (answer: Result.Result<A, E>) => void
+
+/** Gives a request up: it stays sent, and its answer is not told. */
+export type GiveUp = () => void
+
 export type SpecialXid = (typeof Xid)["auth" | "setWatches" | "ping"]
 
 /** Someone who waits for an answer. */
@@ -34,9 +40,10 @@ interface Waiting {
   /** The place among all requests of this connection, to tell which of them were handed to the network. */
   readonly order: number
   readonly operation: Operation<unknown>
-  readonly onAnswer: ((code: number) => void) | undefined
+  /** Told the code also when nobody waits for the answer any more. */
+  readonly onCode: ((code: number) => void) | undefined
   /** Absent when nobody waits any more. */
-  resume: ((effect: Effect.Effect<unknown, ConnectionError>) => void) | undefined
+  answered: Answered<unknown, ConnectionError> | undefined
 }
 
 /** First in, first out, in constant time. */
@@ -46,6 +53,7 @@ const makeQueue = () => {
   return {
     push: (item: Waiting) => items.push(item),
     peek: () => items[head],
+    size: () => items.length - head,
     shift: () => {
       items[head++] = undefined
       // Moves the rest down once for every as many that left.
@@ -56,6 +64,8 @@ const makeQueue = () => {
     }
   }
 }
+
+const nothing = (): void => {}
 
 /** Request numbers are positive ints, from 1. */
 const highestXid = 0x7fffffff
@@ -91,32 +101,39 @@ export const make = (options: Options) => {
   let end: End | undefined
 
   const endUnsafe = (why: End): void => {
-    if (end !== undefined) return
-    end = why
+    if (end === undefined) {
+      end = why
+      options.onEnd(why)
+    }
     const detail =
-      why._tag === "Dropped" ? why.detail : why._tag === "Expired" ? "the session expired" : why.error.message
-    options.onEnd(why)
+      end._tag === "Dropped" ? end.detail : end._tag === "Expired" ? "the session expired" : end.error.message
+    // Also when it had ended: should one of those who are told throw, the others are told by the next who ends it.
     for (const queue of queues) {
       for (let one = queue.peek(); one !== undefined; one = queue.peek()) {
         queue.shift()
         const sent = one.order <= sentOrder
-        one.resume?.(Effect.fail(new ConnectionLost({ sent, operation: one.operation.name, detail })))
+        one.answered?.(Result.fail(new ConnectionLost({ sent, operation: one.operation.name, detail })))
       }
     }
   }
 
   const violation = (detail: string): void => endUnsafe({ _tag: "Violation", error: new ProtocolError({ detail }) })
 
-  const send = (queue: ReturnType<typeof makeQueue>, waiting: Omit<Waiting, "order">): TooLarge | Waiting => {
-    const { operation } = waiting
+  const send = (
+    queue: ReturnType<typeof makeQueue>,
+    xid: number,
+    operation: Operation<unknown>,
+    onCode: Waiting["onCode"],
+    answered: Waiting["answered"]
+  ): TooLarge | Waiting => {
     const bytes = writer.frame(options.requestLimit, (w) => {
-      w.int(waiting.xid).int(operation.opCode)
+      w.int(xid).int(operation.opCode)
       operation.write(w)
     })
     if (bytes > options.requestLimit) {
       return new TooLarge({ operation: `${operation.name} ${operation.path}`, bytes, limit: options.requestLimit })
     }
-    const entry: Waiting = { ...waiting, order: ++lastOrder }
+    const entry: Waiting = { xid, order: ++lastOrder, operation, onCode, answered }
     if (outstanding++ === 0) quietSince = clock.monotonicTimeNanosUnsafe()
     queue.push(entry)
     options.flush()
@@ -145,7 +162,7 @@ export const make = (options: Options) => {
     queue.shift()
     outstanding--
     if (zxid > lastZxid) lastZxid = zxid
-    due.onAnswer?.(err)
+    due.onCode?.(err)
     // Before the answer is handed on: whoever gets it finds the session as it now is.
     if (err === Code.SessionExpired) endUnsafe({ _tag: "Expired" })
     else if (err === Code.SessionMoved)
@@ -155,7 +172,7 @@ export const make = (options: Options) => {
     } else if (xid === Xid.auth && err !== 0) {
       endUnsafe({ _tag: "AuthFailed", error: new AuthFailed({ scheme: due.operation.path }) })
     }
-    due.resume?.(err === 0 ? Effect.succeed(value) : Effect.fail(refusal(due.operation, err, zxid)))
+    due.answered?.(err === 0 ? Result.succeed(value) : Result.fail(refusal(due.operation, err, zxid)))
   }
 
   return {
@@ -177,24 +194,33 @@ export const make = (options: Options) => {
       answer(new Jute.Reader(bytes, options.chroot))
       return end === undefined
     },
-    request: <A>(operation: Operation<A>, onAnswer?: (code: number) => void): Effect.Effect<A, ConnectionError> =>
-      Effect.callback<A, ConnectionError>((resume) => {
-        if (end !== undefined) {
-          const lost = { sent: false, operation: operation.name, detail: "the connection is over" }
-          return resume(Effect.fail(new ConnectionLost(lost)))
-        }
-        const xid = (lastXid % highestXid) + 1
-        // The answer has this type because the operation that reads it has; the queue holds operations of all types.
-        const entry = send(ordinary, { xid, operation, onAnswer, resume: resume as Waiting["resume"] })
-        if (entry instanceof TooLarge) return resume(Effect.fail(entry))
-        lastXid = xid
-        return Effect.sync(() => {
-          entry.resume = undefined
-        })
-      }),
-    sendUnsafe: (xid: SpecialXid, operation: Operation<unknown>, onAnswer?: (code: number) => void): void => {
+    /** How many requests wait for their answer. */
+    waiting: ordinary.size,
+    requestUnsafe: <A>(
+      operation: Operation<A>,
+      answered: Answered<A, ConnectionError>,
+      onCode?: (code: number) => void
+    ): GiveUp => {
+      if (end !== undefined) {
+        const lost = { sent: false, operation: operation.name, detail: "the connection is over" }
+        answered(Result.fail(new ConnectionLost(lost)))
+        return nothing
+      }
+      const xid = (lastXid % highestXid) + 1
+      // The answer has this type because the operation that reads it has; the queue holds operations of all types.
+      const entry = send(ordinary, xid, operation, onCode, answered as Answered<unknown, ConnectionError>)
+      if (entry instanceof TooLarge) {
+        answered(Result.fail(entry))
+        return nothing
+      }
+      lastXid = xid
+      return () => {
+        entry.answered = undefined
+      }
+    },
+    sendUnsafe: (xid: SpecialXid, operation: Operation<unknown>, onCode?: (code: number) => void): void => {
       if (end !== undefined) return
-      const entry = send(special[xid], { xid, operation, onAnswer, resume: undefined })
+      const entry = send(special[xid], xid, operation, onCode, undefined)
       if (entry instanceof TooLarge) endUnsafe({ _tag: "Dropped", detail: entry.message })
     }
   }

@@ -3,21 +3,25 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as Result from "effect/Result"
 import type { CoordinatorError } from "../../CoordinatorError.ts"
 import type { GroupName } from "../../Group.ts"
 import { label } from "../../Group.ts"
 import { resync } from "../../internal/resync.ts"
-import type { Creation, Feed, GroupStore, Holding, Snapshot, Update } from "../../internal/store.ts"
+import type { Creation, Entry, Feed, GroupStore, Holding, Snapshot, Turn, Update } from "../../internal/store.ts"
 import type { Abilities } from "./abilities.ts"
-import type { Client } from "./client.ts"
+import * as Attention from "./attention.ts"
+import type { Answered, Client } from "./client.ts"
 import type { Clients, Current } from "./clients.ts"
-import type { NoNode, RequestError } from "./errors.ts"
+import type { ConnectionLost, NoNode, RequestError } from "./errors.ts"
 import { failing, isSessionOver } from "./failure.ts"
 import * as Follow from "./follow.ts"
 import * as Lists from "./lists.ts"
-import type { GroupNode, Node, Places } from "./nodes.ts"
-import { groupNode, memberAmong, membersOf, namesOf, nodeAt, nodesOf, protectedName } from "./nodes.ts"
+import type { GroupNode, Names, Node, Places } from "./nodes.ts"
+import { groupNode, memberAmong, membersOf, namesOf, namesOfUnsafe, nodeAt, nodesOf, protectedName } from "./nodes.ts"
 import type { Acl } from "./protocol.ts"
+import * as P from "./protocol.ts"
+import type { Stray } from "./strays.ts"
 import * as Turns from "./turns.ts"
 import * as Upstream from "./upstream.ts"
 
@@ -33,13 +37,28 @@ const readings = 3
 /** A container may go away between being made and being used, but not several times in a row. */
 const creations = 3
 
+/** A member to be made. */
+interface New {
+  readonly id: string
+  readonly value: string
+  readonly data: Uint8Array
+  readonly random: (typeof Random.Random)["Service"]
+}
+
+const refusedUpdate: Effect.Effect<Update> = Effect.succeed({ _tag: "Refused" })
+
 const unbounded = { concurrency: "unbounded" } as const
 
-/** What tells the node of a creation whose answer is lost from every other. */
-const guid = Effect.map(
-  Effect.forEach([0, 1, 2, 3], () => Random.nextIntBetween(0, 0x7fffffff)),
-  (parts) => parts.map((part) => part.toString(16).padStart(8, "0")).join("")
-)
+/** What tells the node of a creation whose answer is lost from every other: 32 hexadecimal digits. */
+const guidUnsafe = (random: (typeof Random.Random)["Service"]): string => {
+  let guid = ""
+  while (guid.length < 32) {
+    guid += Math.floor(random.nextDoubleUnsafe() * 0x1_0000_0000)
+      .toString(16)
+      .padStart(8, "0")
+  }
+  return guid
+}
 
 /** Makes a node and those above it. They are looked for from below: who may use a group need not be permitted above it. */
 const makeNode = (
@@ -56,14 +75,13 @@ const makeNode = (
 }
 
 /** The node of a holding, if this process knows it. */
-const hintOf = ({ hints }: Current, group: GroupNode, { id, token }: Holding): string | undefined => {
+const hintOf = ({ hints }: Current, group: GroupNode, { id, token }: Omit<Holding, "owner">): Node | undefined => {
   const hint = hints.get(`${group.path}/${id}`)
-  return hint?.token === token ? hint.name : undefined
+  return hint?.token === token ? hint : undefined
 }
 
-const remember = (current: Current, group: GroupNode, node: Node): void => {
-  const own = node.owner === current.id
-  current.hints.set(`${group.path}/${node.id}`, { name: node.name, token: node.token, own })
+const remember = ({ hints }: Current, group: GroupNode, node: Node): void => {
+  hints.set(`${group.path}/${node.id}`, node)
 }
 
 /** The names, as the quorum knows them. */
@@ -88,6 +106,16 @@ export const locate = (
   group: GroupNode,
   holding: Holding
 ): Effect.Effect<string | undefined, RequestError> =>
+  Effect.suspend(() => {
+    const hint = group.names === "id" ? undefined : hintOf(current, group, holding)
+    return hint === undefined ? lookFor(current, group, holding) : Effect.succeed(`${group.path}/${hint.name}`)
+  })
+
+const lookFor = (
+  current: Current,
+  group: GroupNode,
+  holding: Holding
+): Effect.Effect<string | undefined, RequestError> =>
   Effect.gen(function* () {
     const { client } = current
     if (group.names === "id") {
@@ -95,8 +123,6 @@ export const locate = (
       const [, { node }] = yield* Effect.all([client.sync(group.path), nodeAt(client, group, holding.id)], unbounded)
       return isHolding(node, holding) ? `${group.path}/${holding.id}` : undefined
     }
-    const hint = hintOf(current, group, holding)
-    if (hint !== undefined) return `${group.path}/${hint}`
     const { names } = yield* linearNamesOf(client, group)
     const node = (yield* nodesOf(client, group, names, holding.id)).find((one) => isHolding(one, holding))
     return node === undefined ? undefined : `${group.path}/${node.name}`
@@ -143,35 +169,13 @@ export const make = (clients: Clients, abilities: Abilities, settings: Settings,
     disconnected: (cause) => [{ _tag: "Disconnected", cause }]
   })
 
-  /** The node of a creation whose answer was lost. By the time of the next connection nothing of the old one can be applied any more. */
-  const recover = Effect.fnUntraced(function* (client: Client, unique: string) {
-    yield* client.attached
-    const { names } = yield* linearNamesOf(client, group)
-    const name = names.find((one) => one.startsWith(unique))
-    return name === undefined ? undefined : (yield* nodeAt(client, group, name)).node
-  })
-
-  const createNode = (client: Client, unique: string, data: Uint8Array) =>
-    client.create(`${group.path}/${unique}`, { mode: "ephemeralSequential", data, acl }).pipe(
-      Effect.map(({ path: created, stat }) => ({
-        name: created.slice(group.path.length + 1),
-        token: stat?.czxid ?? 0n
-      })),
-      Effect.catchIf(
-        (error) => error._tag === "ConnectionLost" && error.sent,
-        (error) =>
-          Effect.flatMap(recover(client, unique), (found) =>
-            found === undefined ? Effect.fail(error) : Effect.succeed({ name: found.name, token: found.token })
-          )
-      )
-    )
-
   /** The names as they are after whatever was asked for in this session before. */
-  const namesSince = ({ client, lists }: Current) => {
+  const namesSince = ({ client, lists }: Current): Lists.Shared => {
     const known = lists.get(group.path)
     if (known !== undefined) return known
-    const names = Effect.map(namesOf(client, group.path), (found) => Lists.listed(found.names))
-    const list = Lists.shared(names, () => lists.delete(group.path))
+    const request = (answered: Answered<ReadonlyArray<string>>): void =>
+      void namesOfUnsafe(client, group.path, (found) => answered(Result.map(found, ({ names }) => names)))
+    const list = Lists.shared(request, () => lists.delete(group.path))
     lists.set(group.path, list)
     return list
   }
@@ -179,15 +183,14 @@ export const make = (clients: Clients, abilities: Abilities, settings: Settings,
   /** Creates the node that has the id as its name, unless there is one. */
   const createNamed = Effect.fnUntraced(function* (
     current: Current,
-    id: string,
-    data: Uint8Array
+    { data, id, value }: New
   ): Effect.fn.Return<Creation, RequestError> {
     const { client } = current
     for (let left = creations; ; left--) {
       const created = yield* Effect.result(client.create(`${group.path}/${id}`, { mode: "ephemeral", data, acl }))
       if (created._tag === "Success") {
         const token = created.success.stat?.czxid ?? 0n
-        current.hints.set(`${group.path}/${id}`, { name: id, token, own: true })
+        remember(current, group, { name: id, id, value, token, version: 0n, owner: current.id })
         return { _tag: "Created", token, version: 0n }
       }
       if (created.failure._tag !== "NodeExists") return yield* created.failure
@@ -200,119 +203,244 @@ export const make = (clients: Clients, abilities: Abilities, settings: Settings,
     }
   })
 
-  /** Creates a node, and looks in the same go who else is there under the id. */
-  const createProtected = Effect.fnUntraced(function* (
-    current: Current,
-    id: string,
-    data: Uint8Array
-  ): Effect.fn.Return<Creation, RequestError> {
-    const { client, strays } = current
-    const stray = { group, id, unique: protectedName(yield* guid, id) }
-    strays.add(stray)
-    const [created, listed] = yield* Effect.all(
-      [Effect.result(createNode(client, stray.unique, data)), Effect.result(namesSince(current))],
-      unbounded
+  /** The node of a creation whose answer was lost. By the time of the next connection nothing of the old one can be applied any more. */
+  const recover = (current: Current, made: New, stray: Stray, error: ConnectionLost) =>
+    Effect.gen(function* () {
+      const { client } = current
+      yield* client.attached
+      const { names } = yield* linearNamesOf(client, group)
+      const name = names.find((one) => one.startsWith(stray.unique))
+      const node = name === undefined ? undefined : (yield* nodeAt(client, group, name)).node
+      return node === undefined ? yield* error : yield* place(current, made, stray, node)
+    }).pipe(
+      // Whatever connection was lost since: the creation itself may have been carried out.
+      Effect.catchTag("ConnectionLost", () => Effect.fail(error))
     )
-    if (created._tag === "Failure") {
-      const { failure } = created
-      if (failure._tag !== "ConnectionLost" || !failure.sent) strays.delete(stray)
-      return yield* failure
-    }
-    const { name, token } = created.success
+
+  /** Whether the node is the member of its id; one that is none is taken back. */
+  const place = (
+    current: Current,
+    { id, value }: New,
+    stray: Stray,
+    { name, token }: Pick<Node, "name" | "token">,
+    known?: Lists.Listed
+  ): Effect.Effect<Creation, RequestError> => {
+    const own = { id, name, token, value }
+    const sameId = known?.byId.get(id)
+    if (known !== undefined && sameId?.includes(name) === true) return rivals(current, stray, own, known)
     // A list that does not show the node was answered before it was there, and may lack others that were.
-    const { byId } =
-      listed._tag === "Success" && listed.success.names.has(name) ? listed.success : yield* namesSince(current)
-    const others = (byId.get(id) ?? []).filter((one) => one !== name)
-    const rivals = yield* nodesOf(client, group, others, id)
-    const holder = memberAmong(rivals.filter((rival) => rival.token < token))
-    if (holder === undefined) {
+    const afresh = Effect.callback<Lists.Listed, RequestError>((resume) =>
+      Effect.sync(namesSince(current)((answer) => resume(Effect.fromResult(answer))))
+    )
+    return Effect.flatMap(afresh, (list) => rivals(current, stray, own, list))
+  }
+
+  const rivals = (
+    current: Current,
+    stray: Stray,
+    own: Pick<Node, "name" | "token" | "id" | "value">,
+    { byId, first }: Lists.Listed
+  ): Effect.Effect<Creation, RequestError> => {
+    const { client, strays } = current
+    const { id, name, token } = own
+    const hold = (): Creation => {
       strays.delete(stray)
-      current.hints.set(`${group.path}/${id}`, { name, token, own: true })
-      return { _tag: "Created", token, version: 0n }
+      remember(current, group, { ...own, version: 0n, owner: current.id })
+      // The list is of a state that has the node, so whatever was created before the node and still stood was in it: transactions
+      // are applied in their order, on whatever server. It was asked for after the creation was, so it is as fresh as one that follows
+      // a `sync`: what anybody had been told by then was committed before the creation. And sequence numbers follow
+      // creation for as long as the group's node stands, so that nobody with a lower token is left where nobody has a lower number.
+      return { _tag: "Created", token, version: 0n, isFirst: first === name }
     }
-    yield* Effect.catchTag(client.remove(`${group.path}/${name}`), "NoNode", () => Effect.void)
-    strays.delete(stray)
-    remember(current, group, holder)
-    return { _tag: "Occupied", entry: holder }
-  })
+    const others = (byId.get(id) ?? []).filter((one) => one !== name)
+    if (others.length === 0) return Effect.sync(hold)
+    return Effect.gen(function* () {
+      const found = yield* Effect.forEach(others, (one) => nodeAt(client, group, one), unbounded)
+      const holder = memberAmong(found.flatMap(({ node }) => (node === undefined || node.token > token ? [] : node)))
+      if (holder === undefined) return hold()
+      yield* Effect.catchTag(client.remove(`${group.path}/${name}`), "NoNode", () => Effect.void)
+      strays.delete(stray)
+      remember(current, group, holder)
+      return { _tag: "Occupied", entry: holder }
+    })
+  }
+
+  /** Creates a node, and looks in the same go who else is there under the id. */
+  const createProtected = (current: Current, made: New): Effect.Effect<Creation, RequestError> =>
+    Effect.callback((resume) => {
+      const { client, strays } = current
+      const { data, id, random } = made
+      const stray: Stray = { group, id, unique: protectedName(guidUnsafe(random), id) }
+      strays.add(stray)
+      let created: Result.Result<P.Written, RequestError> | undefined
+      let listed: Result.Result<Lists.Listed, RequestError> | undefined
+      const meet = (): void => {
+        if (created === undefined || listed === undefined) return
+        if (created._tag === "Success") {
+          const { path: at, stat } = created.success
+          const node = { name: at.slice(group.path.length + 1), token: stat?.czxid ?? 0n }
+          return resume(place(current, made, stray, node, Result.getOrUndefined(listed)))
+        }
+        const { failure } = created
+        if (failure._tag === "ConnectionLost" && failure.sent) return resume(recover(current, made, stray, failure))
+        strays.delete(stray)
+        resume(Effect.fail(failure))
+      }
+      const creation = P.create(`${group.path}/${stray.unique}`, { mode: "ephemeralSequential", data, acl })
+      const giveUpCreation = client.requestUnsafe(creation, (answer) => {
+        created = answer
+        meet()
+      })
+      const giveUpList = namesSince(current)((answer) => {
+        listed = answer
+        meet()
+      })
+      return Effect.sync(() => {
+        giveUpCreation()
+        giveUpList()
+      })
+    })
 
   const createOnce = group.names === "id" ? createNamed : createProtected
 
   const create = (session: string, id: string, value: string): Effect.Effect<Creation, CoordinatorError> => {
-    const attempt = (current: Current, data: Uint8Array, left: number): Effect.Effect<Creation, RequestError> =>
+    const attempt = (current: Current, made: New, left: number): Effect.Effect<Creation, RequestError> =>
       current.id === session
-        ? Effect.catchTag(createOnce(current, id, data), "NoNode", (error: NoNode) =>
+        ? Effect.catchTag(createOnce(current, made), "NoNode", (error: NoNode) =>
             left === 0
               ? Effect.fail(error)
-              : Effect.andThen(makeNode(current.client, acl, group.path, group.mode), attempt(current, data, left - 1))
+              : Effect.andThen(makeNode(current.client, acl, group.path, group.mode), attempt(current, made, left - 1))
           )
         : Effect.succeed({ _tag: "SessionGone" })
-    return clients
-      .write((current) =>
-        Effect.flatMap(Clock.currentTimeMillis, (registeredAt) => {
-          registrations.set(id, registeredAt)
-          return attempt(current, group.encode(value, { id, registeredAt }), creations)
+    const failure = failing(endpoint, "Group.create", "write")
+    return Effect.catch(
+      Effect.withFiber((fiber) => {
+        const registeredAt = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+        registrations.set(id, registeredAt)
+        const data = group.encode(value, { id, registeredAt })
+        const made: New = { id, value, data, random: fiber.getRef(Random.Random) }
+        return clients.write((current) => attempt(current, made, creations))
+      }),
+      (error) =>
+        isSessionOver(error) && error._tag !== "AuthFailed"
+          ? Effect.succeed<Creation>({ _tag: "SessionGone" })
+          : Effect.fail(failure(error))
+    )
+  }
+
+  /** A look at somebody's place by whatever the names say and the nodes that they name. */
+  const turnAmong = Effect.fnUntraced(function* (
+    current: Current,
+    { names, zxid }: Names,
+    known: Node | undefined,
+    id: string
+  ): Effect.fn.Return<Turn, RequestError> {
+    const { client } = current
+    const own = known ?? memberAmong(yield* nodesOf(client, group, names, id))
+    const ahead = own === undefined ? undefined : yield* Turns.ahead(client, group, names, own)
+    if (ahead !== undefined) remember(current, group, ahead)
+    return { own: Option.fromNullishOr(own), ahead: Option.fromNullishOr(ahead), revision: zxid }
+  })
+
+  const turn = (current: Current, id: string, token: bigint): Effect.Effect<Turn, RequestError> => {
+    const { client } = current
+    const hint = hintOf(current, group, { id, token })
+    if (hint === undefined || group.names === "id") {
+      const node = hint === undefined ? Effect.undefined : nodeAt(client, group, hint.name)
+      return Effect.flatMap(Effect.all([linearNamesOf(client, group), node], unbounded), ([listed, found]) =>
+        turnAmong(current, listed, found?.node, id)
+      )
+    }
+    return Effect.callback((resume) => {
+      let failed = false
+      const fail = (error: RequestError): void => {
+        if (!failed) resume(Effect.fail(error))
+        failed = true
+      }
+      const giveUpSync = client.requestUnsafe(P.sync(group.path), (answer) => {
+        if (answer._tag === "Failure") fail(answer.failure)
+      })
+      // Answered after the `sync`.
+      const giveUpList = namesOfUnsafe(client, group.path, (answer) => {
+        if (answer._tag === "Failure") return fail(answer.failure)
+        if (failed) return
+        // A protected name is never used twice and a node's owner never changes: who finds the name finds that very node.
+        const { names, zxid } = answer.success
+        const own = names.includes(hint.name) ? hint : undefined
+        resume(
+          own !== undefined && Turns.isFirst(names, own.name)
+            ? Effect.succeed({ own: Option.some(own), ahead: Option.none(), revision: zxid })
+            : turnAmong(current, answer.success, own, id)
+        )
+      })
+      return Effect.sync(() => {
+        giveUpSync()
+        giveUpList()
+      })
+    })
+  }
+
+  const set = (
+    { client, hints }: Current,
+    { id, version }: Holding & Pick<Entry, "version">,
+    value: string,
+    at: string
+  ): Effect.Effect<Update, RequestError> =>
+    Effect.callback((resume) => {
+      const data = group.encode(value, { id, registeredAt: registrations.get(id) ?? 0 })
+      return Effect.sync(
+        client.requestUnsafe(P.setData(at, data, Number(version)), (answer) => {
+          if (answer._tag === "Success") {
+            const written = BigInt(answer.success.stat?.version ?? 0)
+            const key = `${group.path}/${id}`
+            const hint = hints.get(key)
+            if (hint !== undefined) hints.set(key, { ...hint, value, version: written })
+            return resume(Effect.succeed({ _tag: "Updated", version: written }))
+          }
+          const { failure } = answer
+          const isRefusal = failure._tag === "NoNode" || failure._tag === "BadVersion"
+          resume(isRefusal ? refusedUpdate : Effect.fail(failure))
         })
       )
-      .pipe(
-        Effect.catchIf(
-          (error) => isSessionOver(error) && error._tag !== "AuthFailed",
-          () => Effect.succeed<Creation>({ _tag: "SessionGone" })
-        ),
-        Effect.mapError(failing(endpoint, "Group.create", "write"))
+    })
+
+  /** A protected name is never used again, so deleting it twice deletes nothing else. */
+  const remove = ({ client, hints }: Current, { id, token }: Holding, at: string | undefined) =>
+    Effect.callback<void, RequestError>((resume) => {
+      const forget = (): void => {
+        const key = `${group.path}/${id}`
+        if (hints.get(key)?.token === token) hints.delete(key)
+        resume(Effect.void)
+      }
+      if (at === undefined) return forget()
+      return Effect.sync(
+        client.requestUnsafe(P.remove(at), (answer) => {
+          if (answer._tag === "Success" || answer.failure._tag === "NoNode") forget()
+          else resume(Effect.fail(answer.failure))
+        })
       )
-  }
+    })
 
   return {
     feed,
     follow: (id, known) => Follow.make(clients, abilities, group, { endpoint, label: path, patience }, id, known),
     list,
     read: (id) => clients.ask("Group.read", "read", (current) => find(current, group, id)),
-    turn: (id, token) =>
-      clients.ask("Group.turn", "read", (current) =>
-        Effect.gen(function* () {
-          const { client } = current
-          const hint = hintOf(current, group, { id, token, owner: current.id })
-          const [, { names, zxid }, hinted] = yield* Effect.all(
-            [
-              client.sync(group.path),
-              namesOf(client, group.path),
-              hint === undefined ? Effect.undefined : nodeAt(client, group, hint)
-            ],
-            unbounded
-          )
-          const own = hinted?.node ?? memberAmong(yield* nodesOf(client, group, names, id))
-          const ahead = own === undefined ? undefined : yield* Turns.ahead(client, group, names, own)
-          if (ahead !== undefined) remember(current, group, ahead)
-          return { own: Option.fromNullishOr(own), ahead: Option.fromNullishOr(ahead), revision: zxid }
-        })
-      ),
+    turn: (id, token) => clients.ask("Group.turn", "read", (current) => turn(current, id, token)),
     create,
     update: (holding, value) =>
-      clients
-        .write((current) =>
-          Effect.gen(function* () {
-            const at = yield* locate(current, group, holding)
-            if (at === undefined) return { _tag: "Refused" } as const
-            const registeredAt = registrations.get(holding.id) ?? 0
-            const data = group.encode(value, { id: holding.id, registeredAt })
-            const { stat } = yield* current.client.setData(at, data, Number(holding.version))
-            return { _tag: "Updated", version: BigInt(stat?.version ?? 0) } as const
-          })
-        )
-        .pipe(
-          Effect.catchTag(["NoNode", "BadVersion"], () => Effect.succeed<Update>({ _tag: "Refused" })),
-          Effect.mapError(failing(endpoint, "Group.update", "write"))
+      Effect.mapError(
+        clients.write((current) =>
+          Effect.flatMap(locate(current, group, holding), (at) =>
+            at === undefined ? refusedUpdate : set(current, holding, value, at)
+          )
         ),
-    // A protected name is never used again, so deleting it twice deletes nothing else.
+        failing(endpoint, "Group.update", "write")
+      ),
     remove: (holding) =>
       clients.ask("Group.remove", "write", (current) =>
-        Effect.gen(function* () {
-          const at = yield* locate(current, group, holding)
-          if (at !== undefined) yield* Effect.catchTag(current.client.remove(at), "NoNode", () => Effect.void)
-          const key = `${group.path}/${holding.id}`
-          if (current.hints.get(key)?.token === holding.token) current.hints.delete(key)
-        })
-      )
+        Effect.flatMap(locate(current, group, holding), (at) => remove(current, holding, at))
+      ),
+    attendUnsafe: (holding, _known, disturbed) => Attention.attendUnsafe(clients.nowUnsafe(), group, holding, disturbed)
   }
 }

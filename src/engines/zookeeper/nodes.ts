@@ -1,11 +1,13 @@
 /** Where everything stands in ZooKeeper, and how a node is read as a member. */
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type { GroupName } from "../../Group.ts"
 import type { Entry } from "../../internal/store.ts"
-import type { Client } from "./client.ts"
+import type { Answered, Client } from "./client.ts"
 import type { RequestError } from "./errors.ts"
 import * as Curator from "./curator.ts"
-import type { Data } from "./protocol.ts"
+import type { GiveUp } from "./exchange.ts"
+import * as P from "./protocol.ts"
 import * as Utf8 from "./utf8.ts"
 
 /**
@@ -82,8 +84,29 @@ export const groupNode = ({ curatorBasePath, layout, prefix }: Places, { kind, n
   return { path: `${prefix}/_ensemble/${kind}/${name}`, mode: "container", ...plain }
 }
 
-/** What stands before an id and its sequence number in the name of a protected node. */
-const protection = /^_c_[0-9A-Za-z]{32}-(.+)-(\d{10})$/
+/** A protected name is `_c_`, a guid of 32 letters and digits, `-`, the id, `-`, and a sequence number of 10 digits. */
+const guidAt = 3
+const idAt = guidAt + 32 + 1
+const digits = 10
+
+const dash = 0x2d
+
+const isDigit = (code: number): boolean => code >= 0x30 && code <= 0x39
+
+const isLetter = (code: number): boolean => (code >= 0x41 && code <= 0x5a) || (code >= 0x61 && code <= 0x7a)
+
+/** Where a protected name's id ends, -1 for any other name. By hand: a list of thousands is looked through for each new member. */
+const endOfId = (name: string): number => {
+  const end = name.length - digits - 1
+  if (end <= idAt || !name.startsWith("_c_")) return -1
+  if (name.charCodeAt(idAt - 1) !== dash || name.charCodeAt(end) !== dash) return -1
+  for (let at = end + 1; at < name.length; at++) if (!isDigit(name.charCodeAt(at))) return -1
+  for (let at = guidAt; at < idAt - 1; at++) {
+    const code = name.charCodeAt(at)
+    if (!isDigit(code) && !isLetter(code)) return -1
+  }
+  return end
+}
 
 /** What a member's node is called until the server appends the sequence number: found again by the guid when the answer is lost. */
 export const protectedName = (guid: string, id: string): string => `_c_${guid}-${id}-`
@@ -93,12 +116,16 @@ export const protectedName = (guid: string, id: string): string => `_c_${guid}-$
  * place in the order is known only to who reads it.
  */
 export const parse = (name: string): { readonly id: string; readonly sequence: number | undefined } => {
-  const match = protection.exec(name)
-  const id = match?.[1]
-  return id === undefined ? { id: name, sequence: undefined } : { id, sequence: Number(match?.[2]) }
+  const end = endOfId(name)
+  return end < 0
+    ? { id: name, sequence: undefined }
+    : { id: name.slice(idAt, end), sequence: Number(name.slice(end + 1)) }
 }
 
-export const idOf = (name: string): string => parse(name).id
+export const idOf = (name: string): string => {
+  const end = endOfId(name)
+  return end < 0 ? name : name.slice(idAt, end)
+}
 
 /** A session as `zkCli` and the servers' logs write it. */
 export const sessionName = (id: bigint): string => `0x${BigInt.asUintN(64, id).toString(16)}`
@@ -106,7 +133,7 @@ export const sessionName = (id: bigint): string => `0x${BigInt.asUintN(64, id).t
 /** What a container and a node with a time to live have in the place of an owner (`EphemeralType`); a server's id is below 0xff. */
 const isNoSession = (bits: bigint): boolean => bits === 0n || bits === 1n << 63n || bits >> 56n === 0xffn
 
-const ownerOf = (ephemeralOwner: bigint): string | undefined =>
+export const ownerOf = (ephemeralOwner: bigint): string | undefined =>
   isNoSession(BigInt.asUintN(64, ephemeralOwner)) ? undefined : sessionName(ephemeralOwner)
 
 /** A node as a member. Its token is the transaction that created it; its version is what a write of its data compares. */
@@ -114,7 +141,7 @@ export interface Node extends Entry {
   readonly name: string
 }
 
-export const nodeOf = (group: GroupNode, name: string, { data, stat }: Data): Node => ({
+export const nodeOf = (group: GroupNode, name: string, { data, stat }: P.Data): Node => ({
   name,
   id: idOf(name),
   value: group.decode(data),
@@ -128,10 +155,12 @@ export const nodeOf = (group: GroupNode, name: string, { data, stat }: Data): No
  * made them takes them back.
  */
 export const memberAmong = <N extends Pick<Entry, "token">>(nodes: ReadonlyArray<N>): N | undefined =>
-  nodes.reduce<N | undefined>(
-    (oldest, node) => (oldest === undefined || node.token < oldest.token ? node : oldest),
-    undefined
-  )
+  nodes.length === 1
+    ? nodes[0]
+    : nodes.reduce<N | undefined>(
+        (oldest, node) => (oldest === undefined || node.token < oldest.token ? node : oldest),
+        undefined
+      )
 
 /** The members among a group's nodes. */
 export const membersOf = (nodes: ReadonlyArray<Node>): ReadonlyArray<Node> => {
@@ -144,14 +173,21 @@ export const membersOf = (nodes: ReadonlyArray<Node>): ReadonlyArray<Node> => {
 }
 
 /** The names of a group's nodes, none where there is no group. */
-export const namesOf = (
-  client: Client,
-  path: string
-): Effect.Effect<{ readonly names: ReadonlyArray<string>; readonly zxid: bigint }, RequestError> =>
-  client.getChildren(path).pipe(
-    Effect.map(({ children, zxid }) => ({ names: children, zxid })),
-    Effect.catchTag("NoNode", ({ zxid }) => Effect.succeed({ names: [], zxid }))
-  )
+export interface Names {
+  readonly names: ReadonlyArray<string>
+  readonly zxid: bigint
+}
+
+export const namesOfUnsafe = (client: Client, path: string, answered: Answered<Names>): GiveUp =>
+  client.requestUnsafe(P.getChildren(path, false), (answer) => {
+    if (answer._tag === "Success") {
+      answered(Result.succeed({ names: answer.success.children, zxid: answer.success.zxid }))
+    } else if (answer.failure._tag === "NoNode") answered(Result.succeed({ names: [], zxid: answer.failure.zxid }))
+    else answered(Result.fail(answer.failure))
+  })
+
+export const namesOf = (client: Client, path: string): Effect.Effect<Names, RequestError> =>
+  Effect.callback((resume) => Effect.sync(namesOfUnsafe(client, path, (answer) => resume(Effect.fromResult(answer)))))
 
 /** What was found under a name: nothing where the node is gone. `mzxid` is its last change. */
 export interface Found {
@@ -160,11 +196,29 @@ export interface Found {
   readonly mzxid: bigint
 }
 
+/** What the answer to a read of a node says of it. */
+export const found = (
+  group: GroupNode,
+  name: string,
+  answer: Result.Result<P.Data, RequestError>
+): Result.Result<Found, RequestError> => {
+  if (answer._tag === "Success") {
+    const { stat, zxid } = answer.success
+    return Result.succeed({ node: nodeOf(group, name, answer.success), zxid, mzxid: stat.mzxid })
+  }
+  const { failure } = answer
+  return failure._tag === "NoNode"
+    ? Result.succeed({ node: undefined, zxid: failure.zxid, mzxid: failure.zxid })
+    : Result.fail(failure)
+}
+
 /** One node of a group. */
+export const nodeAtUnsafe = (client: Client, group: GroupNode, name: string, answered: Answered<Found>): GiveUp =>
+  client.requestUnsafe(P.getData(`${group.path}/${name}`, false), (answer) => answered(found(group, name, answer)))
+
 export const nodeAt = (client: Client, group: GroupNode, name: string): Effect.Effect<Found, RequestError> =>
-  client.getData(`${group.path}/${name}`).pipe(
-    Effect.map((data) => ({ node: nodeOf(group, name, data), zxid: data.zxid, mzxid: data.stat.mzxid })),
-    Effect.catchTag("NoNode", ({ zxid }) => Effect.succeed({ node: undefined, zxid, mzxid: zxid }))
+  Effect.callback((resume) =>
+    Effect.sync(nodeAtUnsafe(client, group, name, (answer) => resume(Effect.fromResult(answer))))
   )
 
 /** All nodes of one id. */
@@ -180,5 +234,5 @@ export const nodesOf = (
       (name) => nodeAt(client, group, name),
       { concurrency: "unbounded" }
     ),
-    (found) => found.flatMap(({ node }) => node ?? [])
+    (all) => all.flatMap(({ node }) => node ?? [])
   )

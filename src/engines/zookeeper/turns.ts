@@ -25,6 +25,17 @@ export const before = (names: ReadonlyArray<string>, sequence: number): Readonly
     .map(({ name }) => name)
 }
 
+/** Whether the names alone tell that nobody stands before this one. */
+export const isFirst = (names: ReadonlyArray<string>, own: string): boolean => {
+  const { sequence } = parse(own)
+  if (sequence === undefined) return false
+  for (const name of names) {
+    const { sequence: at } = parse(name)
+    if (at === undefined || at < sequence) return false
+  }
+  return true
+}
+
 /** The member with the next lower token. A name without a number says nothing of the order, so its node is always asked. */
 export const ahead = Effect.fnUntraced(function* (
   client: Client,

@@ -40,19 +40,41 @@ export const write = (text: string, target: Uint8Array, offset: number): number 
   return at
 }
 
+const isAscii = (text: string): boolean => {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) >= 0x80) return false
+  return true
+}
+
 /** The text as bytes of its own. */
 export const encode = (text: string): Uint8Array => {
-  const target = new Uint8Array(text.length * 3)
-  return target.slice(0, write(text, target, 0))
+  const ascii = isAscii(text)
+  const target = new Uint8Array(ascii ? text.length : text.length * 3)
+  const end = write(text, target, 0)
+  return ascii ? target : target.slice(0, end)
 }
 
 /** The smallest code point that may take this many continuation bytes: a longer form of a shorter one is not UTF-8. */
 const smallest = [0, 0x80, 0x800, 0x10000]
 
+/** The most arguments of one call, far below what a stack holds. */
+const mostAtOnce = 1024
+
+/** ASCII as text, many characters at once: a text that is put together of single ones is a tree of them, and lists of names are long. */
+const ascii = (bytes: Uint8Array, start: number, end: number): string => {
+  let text = ""
+  for (let at = start; at < end; at += mostAtOnce) {
+    const codes = Array<number>(Math.min(mostAtOnce, end - at))
+    for (let i = 0; i < codes.length; i++) codes[i] = bytes[at + i] as number
+    text += String.fromCharCode(...codes)
+  }
+  return text
+}
+
 /** The bytes as text; what is not UTF-8 becomes U+FFFD. Total: whatever the bytes, it answers and never throws. */
 export const decode = (bytes: Uint8Array, start = 0, end = bytes.length): string => {
-  let text = ""
   let at = start
+  while (at < end && (bytes[at] as number) < 0x80) at++
+  let text = ascii(bytes, start, at)
   while (at < end) {
     const first = bytes[at++] as number
     if (first < 0x80) {

@@ -10,9 +10,6 @@
  * A group that changes faster than it is read is never known exactly. What is known of it meanwhile only moves forward: the
  * answers to the reads of one name come in their order, and those that were asked for before a removal are not looked at.
  */
-import * as HashMap from "effect/HashMap"
-import * as HashSet from "effect/HashSet"
-import * as Option from "effect/Option"
 import type { Entry } from "../../internal/store.ts"
 import type { Gap } from "./childWatch.ts"
 import type { Node } from "./nodes.ts"
@@ -21,22 +18,23 @@ import { idOf, memberAmong } from "./nodes.ts"
 /** The name under which the group itself is read. No node is called so. */
 export const theGroup = ""
 
+/** What a feed knows. It belongs to the feed alone: a step changes it, since thousands of them in a row would else copy it as often. */
 export interface State {
   /** By id, since several nodes may have one. */
-  readonly nodes: HashMap.HashMap<string, ReadonlyArray<Node>>
+  readonly nodes: Map<string, ReadonlyArray<Node>>
   /** Reads whose answer is due, by the name that is read. */
-  readonly due: HashMap.HashMap<string, Due>
+  readonly due: Map<string, Due>
   /** How many watches have been used up and not set again: changes may go unnoticed meanwhile. */
-  readonly gaps: number
+  gaps: number
   /** Names of the list that nothing is known of yet. */
-  readonly unread: HashSet.HashSet<string>
+  readonly unread: Set<string>
   /** The list's transaction: once nothing is unread, everything up to it is known. Absent before the list. */
-  readonly listedAt: bigint | undefined
+  listedAt: bigint | undefined
   /** Ids of which something may differ from what was last shown. */
-  readonly touched: HashSet.HashSet<string>
-  readonly reads: number
+  readonly touched: Set<string>
+  reads: number
   /** The newest transaction that an answer has shown. */
-  readonly revision: bigint
+  revision: bigint
 }
 
 /** The reads of one name since it was last seen removed: an answer counts from the first of them on, and the last settles it. */
@@ -45,16 +43,16 @@ interface Due {
   readonly last: number
 }
 
-export const initial: State = {
-  nodes: HashMap.empty(),
-  due: HashMap.empty(),
+export const make = (): State => ({
+  nodes: new Map(),
+  due: new Map(),
   gaps: 0,
-  unread: HashSet.empty(),
+  unread: new Set(),
   listedAt: undefined,
-  touched: HashSet.empty(),
+  touched: new Set(),
   reads: 0,
   revision: 0n
-}
+})
 
 export type Event =
   | { readonly _tag: "Listed"; readonly names: ReadonlyArray<string>; readonly revision: bigint }
@@ -76,119 +74,98 @@ export interface Read {
   readonly read: number
 }
 
-export interface Step {
-  readonly state: State
-  readonly reads: ReadonlyArray<Read>
+const nobody: ReadonlyArray<Node> = []
+
+const ask = (state: State, name: string, reads: Array<Read>): void => {
+  const read = ++state.reads
+  state.due.set(name, { first: state.due.get(name)?.first ?? read, last: read })
+  reads.push({ name, read })
 }
 
-const ask = (state: State, name: string): Step => {
-  const read = state.reads + 1
-  const { first } = Option.getOrElse(HashMap.get(state.due, name), () => ({ first: read }))
-  const due = HashMap.set(state.due, name, { first, last: read })
-  return { state: { ...state, reads: read, due }, reads: [{ name, read }] }
+const see = (state: State, revision: bigint): void => {
+  if (revision > state.revision) state.revision = revision
 }
-
-const max = (a: bigint, b: bigint): bigint => (a > b ? a : b)
 
 /** Puts the node in the place of what had its name, or takes that away. */
-const put = (state: State, name: string, node: Node | undefined): State => {
-  const id = idOf(name)
-  const before = Option.getOrElse(HashMap.get(state.nodes, id), (): ReadonlyArray<Node> => [])
-  const others = before.filter((one) => one.name !== name)
-  if (node === undefined && others.length === before.length) return state
-  const after = node === undefined ? others : [...others, node]
-  const nodes = after.length === 0 ? HashMap.remove(state.nodes, id) : HashMap.set(state.nodes, id, after)
-  return { ...state, nodes, touched: HashSet.add(state.touched, id) }
+const put = (state: State, name: string, node: Node | undefined): void => {
+  const id = node?.id ?? idOf(name)
+  const before = state.nodes.get(id) ?? nobody
+  const others = before.length === 0 ? before : before.filter((one) => one.name !== name)
+  if (node === undefined && others.length === before.length) return
+  if (node !== undefined) state.nodes.set(id, others.length === 0 ? [node] : [...others, node])
+  else if (others.length === 0) state.nodes.delete(id)
+  else state.nodes.set(id, others)
+  state.touched.add(id)
 }
 
-export const step = (state: State, event: Event): Step => {
+/** Takes the event in, and adds what is to be read because of it. */
+export const step = (state: State, event: Event, reads: Array<Read>): void => {
   switch (event._tag) {
-    case "Listed": {
-      let listed: State = {
-        ...state,
-        revision: max(state.revision, event.revision),
-        listedAt: event.revision,
-        unread: HashSet.fromIterable(event.names)
-      }
-      const reads: Array<Read> = []
+    case "Listed":
+      see(state, event.revision)
+      state.listedAt = event.revision
+      state.unread.clear()
       for (const name of event.names) {
+        state.unread.add(name)
         // A change that was told before the list was answered has asked for it already.
-        if (HashMap.has(listed.due, name)) continue
-        const next = ask(listed, name)
-        listed = next.state
-        reads.push(...next.reads)
+        if (!state.due.has(name)) ask(state, name, reads)
       }
-      return { state: listed, reads }
-    }
+      return
     case "Changed":
-      return ask(state, event.name)
-    case "Removed": {
+      return ask(state, event.name, reads)
+    case "Removed":
       // Whatever is still to be answered of this name is of before the removal.
-      const removed = {
-        ...state,
-        due: HashMap.remove(state.due, event.name),
-        unread: HashSet.remove(state.unread, event.name)
-      }
-      return ask(put(removed, event.name, undefined), theGroup)
-    }
+      state.due.delete(event.name)
+      state.unread.delete(event.name)
+      put(state, event.name, undefined)
+      return ask(state, theGroup, reads)
     case "GapOpened":
-      return { state: { ...state, gaps: state.gaps + 1 }, reads: [] }
+      state.gaps++
+      return
     case "GapClosed":
-      return {
-        state: { ...state, gaps: state.gaps - 1, revision: max(state.revision, event.revision) },
-        reads: []
-      }
+      state.gaps--
+      return see(state, event.revision)
     case "Read": {
       const { name, node, read } = event
-      const answered = { ...state, revision: max(state.revision, event.revision) }
-      const due = Option.getOrUndefined(HashMap.get(state.due, name))
-      if (due === undefined || read < due.first) return { state: answered, reads: [] }
-      const paid = {
-        ...answered,
-        due: read === due.last ? HashMap.remove(answered.due, name) : answered.due,
-        unread: HashSet.remove(answered.unread, name)
-      }
-      return { state: name === theGroup ? paid : put(paid, name, node), reads: [] }
+      see(state, event.revision)
+      const due = state.due.get(name)
+      if (due === undefined || read < due.first) return
+      if (read === due.last) state.due.delete(name)
+      state.unread.delete(name)
+      if (name !== theGroup) put(state, name, node)
     }
   }
 }
 
-/** Several events at once: of what is read more than once, only the last reading is needed. */
-export const steps = (state: State, events: Iterable<Event>): Step => {
-  let after = state
+/** Several events at once, and what is to be read because of them: of what would be read more than once, only the last reading is needed. */
+export const steps = (state: State, events: Iterable<Event>): ReadonlyArray<Read> => {
   const reads: Array<Read> = []
-  for (const event of events) {
-    const next = step(after, event)
-    after = next.state
-    reads.push(...next.reads)
-  }
-  return {
-    state: after,
-    reads: reads.filter(({ name, read }) => Option.getOrUndefined(HashMap.get(after.due, name))?.last === read)
-  }
+  for (const event of events) step(state, event, reads)
+  return reads.length < 2 ? reads : reads.filter(({ name, read }) => state.due.get(name)?.last === read)
 }
 
 /** Whether the group is known exactly, as it was at `revision`. */
 export const isSettled = (state: State): boolean =>
-  state.listedAt !== undefined && state.gaps === 0 && HashMap.isEmpty(state.due)
+  state.listedAt !== undefined && state.gaps === 0 && state.due.size === 0
 
 /** Whether nobody who was listed is missing: the least that may be shown. */
-export const isComplete = (state: State): boolean => state.listedAt !== undefined && HashSet.isEmpty(state.unread)
+export const isComplete = (state: State): boolean => state.listedAt !== undefined && state.unread.size === 0
 
 /** The members, of each id the oldest node. */
 export const members = (state: State): ReadonlyArray<Entry> =>
-  Array.from(HashMap.values(state.nodes)).flatMap((nodes) => memberAmong(nodes) ?? [])
+  Array.from(state.nodes.values()).flatMap((nodes) => memberAmong(nodes) ?? [])
 
-/** What differs from when it was last asked, and the state in which that is told. */
+/** What differs from when it was last asked. */
 export const differences = (
   state: State
-): { readonly state: State; readonly puts: ReadonlyArray<Entry>; readonly removes: ReadonlyArray<string> } => {
+): { readonly puts: ReadonlyArray<Entry>; readonly removes: ReadonlyArray<string> } => {
   const puts: Array<Entry> = []
   const removes: Array<string> = []
   for (const id of state.touched) {
-    const member = memberAmong(Option.getOrElse(HashMap.get(state.nodes, id), (): ReadonlyArray<Node> => []))
+    const member = memberAmong(state.nodes.get(id) ?? nobody)
     if (member === undefined) removes.push(id)
     else puts.push(member)
   }
-  return { state: { ...state, touched: HashSet.empty() }, puts, removes }
+  state.touched.clear()
+  return { puts, removes }
 }

@@ -35,13 +35,9 @@ const add = (table: Table, path: string, listener: Listener): void => {
   else listeners.add(listener)
 }
 
-/** The path and everything above it, nearest first. */
-const lineage = (path: string): Array<string> => {
-  const paths = [path]
-  for (let at = path.lastIndexOf("/"); at > 0; at = path.lastIndexOf("/", at - 1)) paths.push(path.slice(0, at))
-  if (path !== "/") paths.push("/")
-  return paths
-}
+/** The path right above. */
+const above = (path: string): string | undefined =>
+  path === "/" ? undefined : path.slice(0, path.lastIndexOf("/")) || "/"
 
 /** Which one-shot watches an event uses up. */
 const usedUp: Readonly<Record<string, ReadonlyArray<Kind>>> = {
@@ -51,13 +47,15 @@ const usedUp: Readonly<Record<string, ReadonlyArray<Kind>>> = {
   childrenChanged: ["child"]
 }
 
+const none: ReadonlyArray<Kind> = []
+
 const hasRecursive: ReadonlySet<string> = new Set(["created", "dataChanged", "deleted"])
 
 export interface Registry {
   /** Answers a function that takes the listener out again and says whether nobody watches the path any more. */
   readonly addRecursive: (path: string, listener: Listener) => () => boolean
-  /** For the next event only; the session keeps it until then. */
-  readonly addOnce: (kind: Kind, path: string, listener: Listener) => void
+  /** For the next event only; the session keeps it until then. Answers a function that takes the listener out again. */
+  readonly addOnce: (kind: Kind, path: string, listener: Listener) => () => void
   /** Tells the listener of the connection and of the end, and of no events. Answers a function that takes it out again. */
   readonly addFollower: (listener: Listener) => () => void
   readonly dispatch: (event: WatchEvent) => void
@@ -96,18 +94,39 @@ export const make = (): Registry => {
       followers.add(own)
       return () => void followers.delete(own)
     },
-    addOnce: (kind, path, listener) => add(once[kind], path, listener),
+    addOnce: (kind, path, listener) => {
+      const table = once[kind]
+      add(table, path, listener)
+      return () => {
+        const listeners = table.get(path)
+        if (listeners?.delete(listener) === true && listeners.size === 0) table.delete(path)
+      }
+    },
     dispatch: (event) => {
-      const told = new Set<Listener>()
-      for (const kind of usedUp[event.type] ?? []) {
-        for (const listener of once[kind].get(event.path) ?? []) told.add(listener)
-        once[kind].delete(event.path)
+      const { path, type } = event
+      // Mostly there is one.
+      let told: Listener | Set<Listener> | undefined
+      const add = (listener: Listener): void => {
+        if (told === undefined) told = listener
+        else if (typeof told !== "function") told.add(listener)
+        else if (told !== listener) told = new Set([told, listener])
       }
-      if (recursive.size > 0 && hasRecursive.has(event.type)) {
-        for (const path of lineage(event.path)) for (const listener of recursive.get(path) ?? []) told.add(listener)
+      for (const kind of usedUp[type] ?? none) {
+        const listeners = once[kind].get(path)
+        if (listeners === undefined) continue
+        once[kind].delete(path)
+        for (const listener of listeners) add(listener)
       }
+      if (recursive.size > 0 && hasRecursive.has(type)) {
+        for (let at: string | undefined = path; at !== undefined; at = above(at)) {
+          const listeners = recursive.get(at)
+          if (listeners !== undefined) for (const listener of listeners) add(listener)
+        }
+      }
+      if (told === undefined) return
       const notice: Notice = { _tag: "Event", event }
-      for (const listener of told) listener(notice)
+      if (typeof told === "function") told(notice)
+      else for (const listener of told) listener(notice)
     },
     tellConnection: (notice) => {
       for (const listener of [...listenersOf([recursive]), ...followers]) listener(notice)

@@ -387,7 +387,7 @@ describe.each(["3.5", "3.8", "3.9"] as const)("on ZooKeeper %s", (version) => {
           const created = yield* election.create(session, "a", "1")
           const [name = ""] = yield* namesIn(zk, path)
           const { stat } = yield* zk.getData(`${path}/${name}`)
-          assert.deepStrictEqual(created, { _tag: "Created", token: stat.czxid, version: 0n })
+          assert.deepStrictEqual(created, { _tag: "Created", token: stat.czxid, version: 0n, isFirst: true })
           weather.lostWrites.push("not-applied")
           assert.strictEqual(yield* reasonOf(election.create(session, "b", "1")), "OutcomeUnknown")
           assert.deepStrictEqual((yield* namesIn(zk, path)).map(idOf), ["a"])

@@ -2,8 +2,9 @@
  * What a network between a program and ZooKeeper does to single requests: the faults that a proxy of bytes cannot aim. It stands
  * between the engine and its clients; what it lets through reaches the real server.
  */
-import { Effect } from "effect"
-import type { Client } from "../../../src/engines/zookeeper/client.ts"
+import { Effect, Result } from "effect"
+import type { Client, RequestUnsafe } from "../../../src/engines/zookeeper/client.ts"
+import { requestsOver } from "../../../src/engines/zookeeper/client.ts"
 import type { RequestError } from "../../../src/engines/zookeeper/errors.ts"
 import { ConnectionLost } from "../../../src/engines/zookeeper/errors.ts"
 import type { Identity } from "../../../src/engines/zookeeper/session.ts"
@@ -32,30 +33,48 @@ const lost = (operation: string): RequestError =>
 
 export const make = (): Weather => {
   /** Sends later what was asked for now. It is on its way: giving it up does not call it back. */
-  const delayed = <A>(request: Effect.Effect<A, RequestError>): Effect.Effect<A, RequestError> =>
-    weather.requestDelayMillis === 0
-      ? request
-      : Effect.callback<A, RequestError>((resume) => {
-          setTimeout(() => Effect.runFork(request).addObserver((exit) => resume(exit)), weather.requestDelayMillis)
-        })
+  const delayed = (send: () => () => void): (() => void) => {
+    if (weather.requestDelayMillis === 0) return send()
+    let wanted = true
+    let giveUp = () => {}
+    setTimeout(() => {
+      giveUp = send()
+      if (!wanted) giveUp()
+    }, weather.requestDelayMillis)
+    return () => {
+      wanted = false
+      giveUp()
+    }
+  }
 
-  const read = <A>(request: Effect.Effect<A, RequestError>) =>
-    Effect.suspend(() => {
+  const isWrite = (name: string) => name === "create" || name === "setData"
+
+  const hostile =
+    (send: RequestUnsafe, renewalPath: string): RequestUnsafe =>
+    (operation, answered, listener) => {
+      const { name, path } = operation
+      const sent = () => send(operation, answered, listener)
+      if (name === "sync" && path === renewalPath) return weather.renewalsFrozen ? () => {} : sent()
       weather.requests++
-      return delayed(request)
-    })
+      if (name === "delete" && weather.releasesHang) return () => {}
+      const fate = isWrite(name) ? weather.lostWrites.shift() : undefined
+      if (fate === undefined) return delayed(sent)
+      const fail = () => answered(Result.fail(lost(name)))
+      if (fate === "applied")
+        return send(operation, (answer) => (answer._tag === "Success" ? fail() : answered(answer)))
+      if (fate !== "not-applied") setTimeout(() => send(operation, () => {}), fate.appliedAfterMillis)
+      fail()
+      return () => {}
+    }
 
-  const write = <A>(name: string, request: Effect.Effect<A, RequestError>): Effect.Effect<A, RequestError> =>
+  const transaction = (multi: () => ReturnType<Client["multi"]>): ReturnType<Client["multi"]> =>
     Effect.suspend(() => {
       weather.requests++
       const fate = weather.lostWrites.shift()
-      if (fate === "applied") return Effect.andThen(request, Effect.fail(lost(name)))
-      if (fate === "not-applied") return Effect.fail(lost(name))
-      if (fate !== undefined) {
-        setTimeout(() => Effect.runFork(request), fate.appliedAfterMillis)
-        return Effect.fail(lost(name))
-      }
-      return delayed(request)
+      if (fate === undefined) return multi()
+      if (fate === "applied") return Effect.andThen(multi(), Effect.fail(lost("multi")))
+      if (fate !== "not-applied") setTimeout(() => Effect.runFork(multi()), fate.appliedAfterMillis)
+      return Effect.fail(lost("multi"))
     })
 
   const hear = (listener: Listener): Listener => {
@@ -88,21 +107,9 @@ export const make = (): Weather => {
       attached: Effect.tap(client.attached, ({ identity }) =>
         Effect.sync(() => weather.identities.set(identity.sessionId, identity))
       ),
-      create: (path, options) => write("create", client.create(path, options)),
-      setData: (path, data, version) => write("setData", client.setData(path, data, version)),
-      remove: (path, version) =>
-        Effect.suspend(() => {
-          weather.requests++
-          return weather.releasesHang ? Effect.never : delayed(client.remove(path, version))
-        }),
-      multi: (writes) => write("multi", client.multi(writes)),
-      getData: (path, listener) => read(client.getData(path, listener)),
-      exists: (path, listener) => read(client.exists(path, listener)),
-      getChildren: (path, listener) => read(client.getChildren(path, listener)),
-      sync: (path) => {
-        if (path !== renewalPath) return read(client.sync(path))
-        return Effect.suspend(() => (weather.renewalsFrozen ? Effect.never : client.sync(path)))
-      },
+      requestUnsafe: hostile(client.requestUnsafe, renewalPath),
+      ...requestsOver(hostile(client.requestUnsafe, renewalPath)),
+      multi: (writes) => transaction(() => client.multi(writes)),
       watch: (path, listener) =>
         Effect.gen(function* () {
           yield* Effect.acquireRelease(
