@@ -8,6 +8,7 @@ import type { HttpAnswer, HttpRequest } from "../../src/engines/consul/http.ts"
 import * as Kv from "../../src/engines/consul/kv.ts"
 import * as Requests from "../../src/engines/consul/requests.ts"
 import * as Servers from "../../src/engines/consul/servers.ts"
+import type { GroupKind } from "../../src/Group.ts"
 import type { Feed } from "../../src/internal/store.ts"
 import type { Agent } from "./fake.ts"
 import { agent, lost, pair, transport } from "./fake.ts"
@@ -19,13 +20,13 @@ const serversOf = (first: Agent, ...others: ReadonlyArray<Agent>) =>
 
 const kvOf = (one: Agent) => Effect.flatMap(serversOf(one), (servers) => Kv.make(Requests.make(servers).any, "p"))
 
-const groupOf = (one: Agent) =>
+const groupOf = (one: Agent, kind: GroupKind = "lock") =>
   Effect.gen(function* () {
     const kv = yield* kvOf(one)
     const settings = { prefix: "p", endpoint: "e", requestMillis }
     const follows = yield* Follows.make(kv, settings)
     const shared = { kv, follows, written: new Map() }
-    return { kv, group: GroupStore.make(shared, settings, { kind: "lock", name: "g" }) }
+    return { kv, group: GroupStore.make(shared, settings, { kind, name: "g" }) }
   })
 
 const read: HttpRequest = { method: "GET", path: "/kv/x", effects: "read" }
@@ -101,6 +102,20 @@ describe("servers", () => {
       yield* Fiber.interrupt(asked)
       assert.strictEqual(silent.aborted, 1)
       assert.strictEqual(silent.idleClosed, 0)
+    })
+  )
+
+  it.effect("one that is given up speaks against nobody when something else was heard meanwhile", () =>
+    Effect.gen(function* () {
+      const slow = agent("a", ({ path }) => (path === "/kv/heard" ? { status: 200 } : undefined))
+      const servers = yield* serversOf(slow)
+      const asked = yield* Effect.forkScoped(servers.send(read))
+      yield* TestClock.adjust(requestMillis * 0.3)
+      yield* servers.send({ ...read, path: "/kv/heard" })
+      yield* TestClock.adjust(requestMillis * 0.4)
+      yield* Fiber.interrupt(asked)
+      assert.strictEqual(slow.aborted, 1)
+      assert.strictEqual(slow.idleClosed, 0)
     })
   )
 
@@ -219,8 +234,44 @@ describe("entries", () => {
       const [request] = one.requests
       assert.deepStrictEqual(request === undefined ? [] : verbs(request).map(({ Verb }) => Verb), [
         "check-not-exists",
-        "lock"
+        "lock",
+        "get-tree"
       ])
+    })
+  )
+
+  it.effect("are first where the tree that was read with them shows nobody before them", () =>
+    Effect.gen(function* () {
+      const made = pair("p/lock/g/m", 7)
+      const firstAmong = (...tree: ReadonlyArray<ReturnType<typeof pair>>) =>
+        Effect.gen(function* () {
+          const { group } = yield* groupOf(agent("a", () => applied(made, ...tree)))
+          const creation = yield* group.create("s", "m", "v")
+          return creation._tag === "Created" ? creation.isFirst : creation._tag
+        })
+      assert.isTrue(yield* firstAmong(made))
+      assert.isTrue(yield* firstAmong(pair("p/lock/g/", 1), made), "a directory marker is no member")
+      assert.isFalse(yield* firstAmong(pair("p/lock/g/a", 3, 9), made))
+      assert.isUndefined(yield* firstAmong(), "nothing was read")
+      assert.isUndefined(yield* firstAmong(pair("p/lock/g/a", 9)), "what was read does not show it")
+    })
+  )
+
+  it.effect("are listed with their creation only where they are to be the first", () =>
+    Effect.gen(function* () {
+      for (const [kind, reads] of [
+        ["election", true],
+        ["lock", true],
+        ["sequence", false],
+        ["barrier", false]
+      ] as const) {
+        const key = kind === "barrier" ? "p/g/m" : `p/${kind}/g/m`
+        const one = agent("a", () => applied(pair(key, 7)))
+        const { group } = yield* groupOf(one, kind)
+        assert.propertyVal(yield* group.create("s", "m", "v"), "isFirst", undefined)
+        const [request] = one.requests
+        assert.strictEqual(request !== undefined && verbs(request).some(({ Verb }) => Verb === "get-tree"), reads, kind)
+      }
     })
   )
 

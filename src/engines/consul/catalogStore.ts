@@ -161,9 +161,11 @@ export const make = (requests: Requests, kv: Kv, settings: Settings): Catalog =>
       orElse: failure("Group.watch", new Unreachable({ detail: `No answer within ${Math.round(requestMillis)} ms` }))
     }
 
+    const { timers } = kv
     const polling = {
       indexOf: ({ index }: Found) => index,
       onReset: kv.probe("Group.watch"),
+      timers,
       endpoint,
       requestMillis
     }
@@ -174,11 +176,14 @@ export const make = (requests: Requests, kv: Kv, settings: Settings): Catalog =>
       label: text,
       within: patience,
       start: Effect.map(read("Group.watch.list"), (first) => {
-        const answers = Polls.make({
-          ...polling,
-          ask: (index, waitMillis) => read("Group.watch", undefined, index, waitMillis),
-          from: first.index ?? 0n
-        })
+        const answers = Polls.stream(
+          Polls.make({
+            ...polling,
+            ask: (index, waitMillis) =>
+              Polls.question(timers, endpoint, read("Group.watch", undefined, index, waitMillis)),
+            from: first.index ?? 0n
+          })
+        )
         return Stream.concat(
           Stream.make<[Feed]>({ _tag: "Snapshot", snapshot: snapshotOf(first) }),
           Stream.mapEffect(answers, (found) =>

@@ -9,16 +9,13 @@ import { CoordinatorError, Unreachable } from "../../CoordinatorError.ts"
 import * as Notifier from "../../internal/notifier.ts"
 import { resync } from "../../internal/resync.ts"
 import type { Followed } from "../../internal/store.ts"
+import type { Attendances } from "./attendances.ts"
+import * as Attending from "./attendances.ts"
 import type { Pair } from "./keys.ts"
 import { entryOf } from "./keys.ts"
 import type { Found, Kv } from "./kv.ts"
 import * as Polls from "./polls.ts"
-
-/**
- * A query for one key wakes for that key alone, and holds a connection, of which an agent gives 200 to one address. Whoever holds
- * and awaits a place needs two.
- */
-const mostSingles = 4
+import * as Seats from "./seats.ts"
 
 /** The shared query's answers are whole groups, mostly about somebody else: a crowd that comes at once is worth a few of them. */
 const sharedBurst = 5
@@ -30,7 +27,7 @@ interface Shared {
   readonly epoch: number
 }
 
-export interface Follows {
+export interface Follows extends Pick<Attendances, "attendUnsafe"> {
   /** What becomes of an entry after the revision at which it is known; of one that is not known, what it is first. */
   readonly follow: (path: string, id: string, known?: bigint) => Stream.Stream<Followed, CoordinatorError>
 }
@@ -40,13 +37,15 @@ export const make = Effect.fnUntraced(function* (
   { endpoint, requestMillis }: { readonly endpoint: string; readonly requestMillis: number }
 ): Effect.fn.Return<Follows, never, Scope.Scope> {
   const clock = yield* Clock.clockWith(Effect.succeed)
-  const singles = new Map<string, number>()
-  const polling = { indexOf: ({ index }: Found) => index, onReset: kv.probe("Group.follow"), endpoint, requestMillis }
-  const detail = `No answer within ${Math.round(requestMillis)} ms`
-  const reason = new Unreachable({ detail })
-  const within = {
+  const seats = Seats.make()
+  const { attendUnsafe, takeLossUnsafe } = Attending.make(kv, seats, { endpoint, requestMillis })
+  const patience = {
     millis: requestMillis,
-    orElse: new CoordinatorError({ engine: "consul", operation: "Group.follow", endpoint, reason })
+    // Made when it is read: an error costs its stack trace.
+    get orElse() {
+      const reason = new Unreachable({ detail: `No answer within ${Math.round(requestMillis)} ms` })
+      return new CoordinatorError({ engine: "consul", operation: "Group.follow", endpoint, reason })
+    }
   }
 
   /** All answers about a key, or about all keys below one, over every break. */
@@ -54,18 +53,13 @@ export const make = Effect.fnUntraced(function* (
     Stream.suspend(() => {
       let from = known
       const start = Effect.sync(() => {
-        const polls = Polls.make({
-          ...polling,
-          ...(recurse ? { burst: sharedBurst } : {}),
-          ask: (index, waitMillis) =>
-            kv.read("Group.follow", key, { recurse, ...(index === undefined ? {} : { index, waitMillis }) }),
-          from
-        })
+        const burst = recurse ? { burst: sharedBurst } : {}
+        const poll = kv.poll("Group.follow", key, { recurse, from, endpoint, requestMillis, ...burst })
         // An index must not be waited for after a failure.
         from = 0n
-        return polls
+        return Polls.stream(poll)
       })
-      return resync<Found>({ label: key, within, start, disconnected: () => [] })
+      return resync<Found>({ label: key, within: patience, start, disconnected: () => [] })
     })
 
   const followed = (path: string, pair: Pair | undefined, revision: bigint): Followed => ({
@@ -109,7 +103,7 @@ export const make = Effect.fnUntraced(function* (
           changed.until(() => failure !== undefined || news() !== undefined),
           () => {
             const now = news()
-            if (failure !== undefined || now === undefined) return Effect.fail(failure ?? within.orElse)
+            if (failure !== undefined || now === undefined) return Effect.fail(failure ?? patience.orElse)
             const pair = now.pairs.get(key)
             told = { version: pair?.ModifyIndex }
             return Effect.succeed([followed(path, pair, now.revision)] as const)
@@ -124,29 +118,30 @@ export const make = Effect.fnUntraced(function* (
   /** Takes one of the queries for single keys that a group has, if there is one left. */
   const single = (path: string) =>
     Effect.acquireRelease(
-      Effect.sync(() => {
-        const taken = singles.get(path) ?? 0
-        if (taken >= mostSingles) return false
-        singles.set(path, taken + 1)
-        return true
-      }),
-      (mine) =>
-        Effect.sync(() => {
-          const left = (singles.get(path) ?? 0) - (mine ? 1 : 0)
-          if (left > 0) singles.set(path, left)
-          else singles.delete(path)
-        })
+      Effect.sync(() => seats.takeUnsafe(path)),
+      (giveBack) => Effect.sync(() => giveBack?.())
+    )
+
+  const follow: Follows["follow"] = (path, id, known) =>
+    Stream.unwrap(
+      Effect.gen(function* () {
+        if ((yield* single(path)) === undefined) return (yield* RcMap.get(hubs, path))(id, known)
+        return Stream.map(answers(`${path}${id}`, false, known), ({ pairs: [pair], revision }) =>
+          followed(path, pair, revision)
+        )
+      })
     )
 
   return {
-    follow: (path, id, known) =>
-      Stream.unwrap(
-        Effect.gen(function* () {
-          if (!(yield* single(path))) return (yield* RcMap.get(hubs, path))(id, known)
-          return Stream.map(answers(`${path}${id}`, false, known), ({ pairs: [pair], revision }) =>
-            followed(path, pair, revision)
-          )
-        })
-      )
+    attendUnsafe,
+    follow: (path, id, known) => {
+      const following = follow(path, id, known)
+      if (known !== undefined) return following
+      return Stream.suspend(() => {
+        const loss = takeLossUnsafe(`${path}${id}`)
+        if (loss === undefined) return following
+        return Stream.concat(Stream.succeed(followed(path, loss.pair, loss.revision)), following)
+      })
+    }
   }
 })

@@ -3,15 +3,16 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { CoordinatorError, InvalidOptions, Unreachable } from "../../CoordinatorError.ts"
-import type { GroupName } from "../../Group.ts"
+import type { GroupKind, GroupName } from "../../Group.ts"
 import { label } from "../../Group.ts"
 import { resync, WatchBroken } from "../../internal/resync.ts"
-import type { Creation, Entry, Feed, GroupStore, Holding, Snapshot } from "../../internal/store.ts"
+import type { Creation, Entry, Feed, GroupStore, Holding } from "../../internal/store.ts"
 import type { Follows } from "./follows.ts"
 import type { Pair } from "./keys.ts"
 import { base64Of, entryOf, isMember, pathOf, problemOf } from "./keys.ts"
-import type { Found, Kv, TxnAnswer, TxnStep } from "./kv.ts"
+import type { Found, Kv, TxnStep } from "./kv.ts"
 import * as Polls from "./polls.ts"
+import * as Told from "./told.ts"
 
 export interface Settings {
   readonly prefix: string
@@ -33,16 +34,18 @@ export interface Shared {
 const tries = 3
 
 /**
- * How long after its making a place of this process's own is not looked after. An interrupted query costs its connection: a lock
- * that is held for a moment would pay as much for it as for itself. What happens meanwhile is told when it is asked.
+ * The kinds whose members join to be the first. Their creation lists the group in the same transaction, which costs a reading and spares
+ * the first one a request.
  */
-const ownMillis = 100
+const contested: ReadonlySet<GroupKind> = new Set<GroupKind>(["election", "lock"])
 
 /** The condition that an entry is still what it was: of this session, and of this last write. */
 export const unchanged = (key: string, owner: string | undefined, version: bigint): ReadonlyArray<TxnStep> => [
   ...(owner === undefined ? [] : [{ KV: { Verb: "check-session", Key: key, Session: owner } } as const]),
   { KV: { Verb: "check-index", Key: key, Index: Number(version) } }
 ]
+
+const one = (feed: Feed): readonly [Feed] => [feed]
 
 export const make = (
   { follows, kv, written }: Shared,
@@ -58,28 +61,15 @@ export const make = (
   const permitted = <A>(operation: string, effect: Effect.Effect<A, CoordinatorError>) =>
     problem === undefined ? effect : Effect.fail(failure(operation, new InvalidOptions({ detail: problem })))
 
-  const entriesOf = ({ pairs }: Found): ReadonlyArray<Entry> =>
-    pairs.filter((pair) => isMember(path, pair)).map((pair) => entryOf(path, pair))
+  const list = (operation: string) => permitted(operation, kv.read(operation, path, { recurse: true }))
 
-  const list = (operation: string, index?: bigint, waitMillis?: number) =>
-    permitted(
-      operation,
-      kv.read(operation, path, {
-        recurse: true,
-        ...(index === undefined || waitMillis === undefined ? {} : { index, waitMillis })
-      })
-    )
+  const listing: ReadonlyArray<TxnStep> = contested.has(name.kind) ? [{ KV: { Verb: "get-tree", Key: path } }] : []
 
-  const find = ({ pairs: [pair] }: Found): Option.Option<Entry> =>
-    Option.map(Option.fromNullishOr(pair), (found) => entryOf(path, found))
+  const entryIn = (pair: Pair | undefined): Option.Option<Entry> =>
+    pair === undefined ? Option.none() : Option.some(entryOf(path, pair))
 
-  const read = (operation: string, id: string) => Effect.map(kv.read(operation, keyOf(id)), find)
-
-  const snapshotOf = (found: Found): Snapshot => ({
-    entries: entriesOf(found),
-    revision: found.revision,
-    epoch: found.epoch
-  })
+  const read = (operation: string, id: string) =>
+    Effect.map(kv.read(operation, keyOf(id)), ({ pairs: [pair] }) => entryIn(pair))
 
   const patience = {
     millis: requestMillis,
@@ -89,71 +79,38 @@ export const make = (
     }
   }
 
-  /** The members as they were told last, as the index of each one's last write, and the revision at which that was all. */
-  interface Told {
-    readonly written: ReadonlyMap<string, number>
-    readonly revision: bigint
-    readonly epoch: number
-  }
-
-  const toldBy = (found: Found, before?: Told): Told => ({
-    written: new Map(found.pairs.map((pair) => [pair.Key, pair.ModifyIndex])),
-    revision: before !== undefined && before.revision > found.revision ? before.revision : found.revision,
-    epoch: found.epoch
-  })
-
-  const isNews = (told: Told) => (pair: Pair) => told.written.get(pair.Key) !== pair.ModifyIndex
-
-  /** News of a write that had been made before, when it was not there: only a store that was put back to an earlier state has it. */
-  const credible = (told: Told | undefined, found: Found) => {
-    if (told === undefined) return Effect.void
-    const isOld = (pair: Pair) => isNews(told)(pair) && BigInt(pair.ModifyIndex) <= told.revision
-    if (found.epoch === told.epoch) {
-      if (!found.pairs.some(isOld)) return Effect.void
-      kv.contradictedUnsafe(found)
-    }
-    return Effect.fail(new WatchBroken({ why: "rewound" }))
-  }
-
-  const differenceOf = (told: Told, found: Found): Feed => {
-    const news = found.pairs.filter(isNews(told))
-    const now = new Set(found.pairs.map((pair) => pair.Key))
-    const gone = Array.from(told.written.keys()).filter((key) => !now.has(key))
-    const { revision } = found
-    if (news.length === 0 && gone.length === 0) return { _tag: "Progress", revision }
-    // A lower index is not older data, since every reading is consistent: it is taken as it is.
-    if (revision <= told.revision) return { _tag: "Snapshot", snapshot: snapshotOf(found) }
-    const puts = news.filter((pair) => isMember(path, pair)).map((pair) => entryOf(path, pair))
-    return { _tag: "Changes", revision, puts, removes: gone.map((key) => key.slice(path.length)) }
-  }
-
-  const polling = { indexOf: ({ index }: Found) => index, onReset: kv.probe("Group.watch"), endpoint, requestMillis }
-
   const feed = Stream.suspend(() => {
-    let told: Told | undefined
+    let told: Told.Told | undefined
 
-    const tell = (found: Found): Effect.Effect<Feed, WatchBroken> =>
-      Effect.map(credible(told, found), () => {
-        const before = told
-        told = toldBy(found, before)
-        return before === undefined ? { _tag: "Snapshot", snapshot: snapshotOf(found) } : differenceOf(before, found)
-      })
+    const tell = (to: Told.Told, found: Found): Effect.Effect<Feed, WatchBroken> => {
+      const feed = found.epoch === to.epoch ? to.tell(found) : undefined
+      if (feed !== undefined) return Effect.succeed(feed)
+      if (found.epoch === to.epoch) kv.contradictedUnsafe(found)
+      return Effect.fail(new WatchBroken({ why: "rewound" }))
+    }
 
     const start = Effect.gen(function* () {
       // After a break, the store may have been put back to an earlier state meanwhile.
       if (told !== undefined) yield* kv.probe("Group.watch.resume")
       if (told?.epoch !== kv.epochUnsafe()) told = undefined
       const first = yield* list("Group.watch.list")
-      yield* tell(first)
-      const answers = Polls.make({
-        ...polling,
-        ask: (index, waitMillis) => list("Group.watch", index, waitMillis),
-        from: first.index ?? 0n
+      if (told !== undefined) yield* tell(told, first)
+      const telling = told ?? Told.make(path, first)
+      told = telling
+      const from = first.index ?? 0n
+      const poll = kv.poll("Group.watch", path, { recurse: true, from, endpoint, requestMillis })
+      let unread: Feed | undefined = { _tag: "Snapshot", snapshot: Told.snapshotOf(path, first) }
+      const pull = Effect.suspend(() => {
+        if (unread === undefined)
+          return Effect.map(
+            Effect.flatMap(Polls.next(poll), (found) => tell(telling, found)),
+            one
+          )
+        const snapshot = unread
+        unread = undefined
+        return Effect.succeed(one(snapshot))
       })
-      return Stream.concat(
-        Stream.make<[Feed]>({ _tag: "Snapshot", snapshot: snapshotOf(first) }),
-        Stream.mapEffect(answers, tell)
-      )
+      return Stream.fromPull(Effect.succeed(pull))
     })
     return resync<Feed>({
       label: text,
@@ -163,83 +120,109 @@ export const make = (
     })
   })
 
-  const note = (answer: TxnAnswer, key: string, owner: string) => {
-    const pair = answer._tag === "Applied" ? answer.pairs.findLast(({ Key }) => Key === key) : undefined
-    if (pair === undefined) return undefined
+  const noteUnsafe = (pair: Pair, owner: string) => {
     const noted = { token: BigInt(pair.CreateIndex), version: BigInt(pair.ModifyIndex), owner }
-    written.set(key, noted)
+    written.set(pair.Key, noted)
     return noted
   }
 
-  const create = Effect.fnUntraced(function* (
-    session: string,
-    id: string,
-    value: string
-  ): Effect.fn.Return<Creation, CoordinatorError> {
+  /**
+   * The steps of a transaction are carried out in order, as one entry of the log of the quorum, and its results are what they found there
+   * (https://developer.hashicorp.com/consul/api-docs/txn, and `txnDispatch` in Consul's `agent/consul/state/txn.go`): those of a step that
+   * reads a tree are one for each key below, and one that checks an absence has none. So the reading is as linearizable as the writing, and
+   * shows the entry that was written just before, which is looked for all the same.
+   */
+  const isFirst = ([made, ...tree]: ReadonlyArray<Pair>): boolean | undefined => {
+    if (made === undefined || !tree.some(({ Key }) => Key === made.Key)) return undefined
+    return tree.every((pair) => pair.CreateIndex >= made.CreateIndex || !isMember(path, pair))
+  }
+
+  const created = (pairs: ReadonlyArray<Pair>, session: string, key: string): Creation | undefined => {
+    const [made] = pairs
+    if (made === undefined || made.Key !== key) return undefined
+    return { _tag: "Created", ...noteUnsafe(made, session), isFirst: isFirst(pairs) }
+  }
+
+  const create = (session: string, id: string, value: string): Effect.Effect<Creation, CoordinatorError> => {
     const key = keyOf(id)
-    let refused = ""
-    for (let left = tries; left > 0; left--) {
-      const answer = yield* kv.txn("Group.create", [
-        { KV: { Verb: "check-not-exists", Key: key } },
-        { KV: { Verb: "lock", Key: key, Value: base64Of(value), Session: session } }
-      ])
-      const noted = note(answer, key, session)
-      if (noted !== undefined) return { _tag: "Created", ...noted }
-      if (answer._tag === "Refused") {
-        const { OpIndex, What } = answer.refusals[0] ?? { OpIndex: 0, What: "" }
-        refused = What
-        if (OpIndex === 1 && /invalid session|session not found/i.test(What)) return { _tag: "SessionGone" }
-        if (OpIndex === 1) break
-      }
-      const found = yield* read("Group.create", id)
-      if (Option.isSome(found)) return { _tag: "Occupied", entry: found.value }
-    }
-    // Among them the delay that Consul puts between the end of a session and the next lock of the same key.
-    return yield* failure("Group.create", new Unreachable({ detail: `Consul does not give the key: ${refused}` }))
-  })
+    const steps: ReadonlyArray<TxnStep> = [
+      { KV: { Verb: "check-not-exists", Key: key } },
+      { KV: { Verb: "lock", Key: key, Value: base64Of(value), Session: session } },
+      ...listing
+    ]
+    // Among the refusals is the delay that Consul puts between the end of a session and the next lock of the same key.
+    const refuse = (what: string) =>
+      Effect.suspend(() =>
+        Effect.fail(failure("Group.create", new Unreachable({ detail: `Consul does not give the key: ${what}` })))
+      )
+    const attempt = (left: number): Effect.Effect<Creation, CoordinatorError> =>
+      Effect.flatMap(kv.txn("Group.create", steps), (answer) => {
+        const creation = answer._tag === "Applied" ? created(answer.pairs, session, key) : undefined
+        if (creation !== undefined) return Effect.succeed(creation)
+        const [refusal] = answer._tag === "Refused" ? answer.refusals : []
+        const what = refusal?.What ?? ""
+        if (refusal?.OpIndex === 1) {
+          const isGone = /invalid session|session not found/i.test(what)
+          return isGone ? Effect.succeed({ _tag: "SessionGone" }) : refuse(what)
+        }
+        return Effect.flatMap(read("Group.create", id), (found) => {
+          if (Option.isSome(found)) return Effect.succeed({ _tag: "Occupied", entry: found.value })
+          return left > 1 ? attempt(left - 1) : refuse(what)
+        })
+      })
+    return attempt(tries)
+  }
 
   /** Removes what is still this holding. What this process last wrote is tried without reading it first. */
-  const remove = Effect.fnUntraced(function* ({ id, owner, token }: Holding) {
+  const remove = ({ id, owner, token }: Holding): Effect.Effect<void, CoordinatorError> => {
     const key = keyOf(id)
-    const noted = written.get(key)
-    let version = noted?.token === token && noted.owner === owner ? noted.version : undefined
-    written.delete(key)
-    for (let left = tries; left > 0; left--) {
-      if (version === undefined) {
-        const found = Option.getOrUndefined(yield* read("Group.remove", id))
-        if (found === undefined || found.token !== token || found.owner !== owner) return
-        version = found.version
+    const removeAt = (version: bigint, left: number): Effect.Effect<void, CoordinatorError> =>
+      Effect.flatMap(
+        kv.txn("Group.remove", [...unchanged(key, owner, version), { KV: { Verb: "delete", Key: key } }]),
+        (answer) => (answer._tag === "Applied" ? Effect.void : lookAndRemove(left - 1))
+      )
+    const lookAndRemove = (left: number): Effect.Effect<void, CoordinatorError> => {
+      if (left === 0) {
+        const detail = "The entry is changed all the time by others"
+        return Effect.suspend(() => Effect.fail(failure("Group.remove", new Unreachable({ detail }))))
       }
-      const steps = [...unchanged(key, owner, version), { KV: { Verb: "delete", Key: key } } as const]
-      const answer = yield* kv.txn("Group.remove", steps)
-      if (answer._tag === "Applied") return
-      version = undefined
+      return Effect.flatMap(read("Group.remove", id), (read) => {
+        const found = Option.getOrUndefined(read)
+        if (found === undefined || found.token !== token || found.owner !== owner) return Effect.void
+        return removeAt(found.version, left)
+      })
     }
-    return yield* failure("Group.remove", new Unreachable({ detail: "The entry is changed all the time by others" }))
-  })
+    return Effect.suspend(() => {
+      const noted = written.get(key)
+      written.delete(key)
+      return noted?.token === token && noted.owner === owner ? removeAt(noted.version, tries) : lookAndRemove(tries)
+    })
+  }
 
   return {
     feed,
-    follow: (id, known) => {
-      const followed = follows.follow(path, id, known)
-      const isOwn = known !== undefined && written.get(keyOf(id))?.token === known
-      return isOwn ? Stream.unwrap(Effect.as(Effect.sleep(ownMillis), followed)) : followed
+    follow: (id, known) => follows.follow(path, id, known),
+    attendUnsafe: (holding, known, disturbed) => {
+      const noted = written.get(keyOf(holding.id))
+      // What this process itself has written since is no disturbance.
+      const isNewer = noted?.token === holding.token && noted.owner === holding.owner && noted.version > known
+      return follows.attendUnsafe(path, holding, isNewer ? noted.version : known, disturbed)
     },
-    list: Effect.map(list("Group.list"), snapshotOf),
+    list: Effect.map(list("Group.list"), (found) => Told.snapshotOf(path, found)),
     read: (id) => read("Group.read", id),
-    turn: (id, token) =>
-      Effect.map(list("Group.turn"), (found) => {
-        const entries = entriesOf(found)
-        let ahead: Entry | undefined
-        for (const entry of entries) {
-          if (entry.token < token && (ahead === undefined || entry.token > ahead.token)) ahead = entry
+    turn: (id, token) => {
+      const key = keyOf(id)
+      return Effect.map(list("Group.turn"), (found) => {
+        let own: Pair | undefined
+        let ahead: Pair | undefined
+        for (const pair of found.pairs) {
+          if (!isMember(path, pair)) continue
+          if (pair.Key === key) own = pair
+          if (pair.CreateIndex < token && (ahead === undefined || pair.CreateIndex > ahead.CreateIndex)) ahead = pair
         }
-        return {
-          own: Option.fromNullishOr(entries.find((entry) => entry.id === id)),
-          ahead: Option.fromNullishOr(ahead),
-          revision: found.revision
-        }
-      }),
+        return { own: entryIn(own), ahead: entryIn(ahead), revision: found.revision }
+      })
+    },
     create: (session, id, value) => permitted("Group.create", create(session, id, value)),
     update: ({ id, owner, version }, value) => {
       const key = keyOf(id)
@@ -248,8 +231,8 @@ export const make = (
         ({ KV: { Verb: "lock", Key: key, Value: base64Of(value), Session: session } }) as const
       if (owner === undefined) return Effect.succeed({ _tag: "Refused" })
       return Effect.map(kv.txn("Group.update", [...unchanged(key, owner, version), step(owner)]), (answer) => {
-        const noted = note(answer, key, owner)
-        return noted === undefined ? { _tag: "Refused" } : { _tag: "Updated", version: noted.version }
+        const pair = answer._tag === "Applied" ? answer.pairs.findLast(({ Key }) => Key === key) : undefined
+        return pair === undefined ? { _tag: "Refused" } : { _tag: "Updated", version: noteUnsafe(pair, owner).version }
       })
     },
     remove

@@ -35,7 +35,7 @@ export class HttpError extends Data.TaggedError("HttpError")<{
 /** The way to one address. */
 export interface Link {
   readonly endpoint: string
-  /** Sends a request; returns the way to abort it, which closes its connection. */
+  /** Sends a request, which is never answered within the call; returns the way to abort it, which closes its connection. */
   readonly requestUnsafe: (request: HttpRequest, answered: (answer: HttpAnswer | HttpError) => void) => () => void
   /** Closes the connections that are kept open for later requests: they may be as dead as the one that went silent. */
   readonly closeIdleUnsafe: () => void

@@ -6,10 +6,15 @@ import * as blocking from "./blocking.ts"
 import type { HttpAnswer, HttpRequest, Link, Transport } from "./http.ts"
 import { HttpError } from "./http.ts"
 
+/** Sends a request; returns the way to give it up, after which nothing is answered. */
+export type Send = (request: HttpRequest, answered: (answer: HttpAnswer | HttpError) => void) => () => void
+
 export interface Servers {
   /** Asks the server of the moment, and the others where that one fails and asking again does no harm. */
-  readonly send: (request: HttpRequest) => Effect.Effect<HttpAnswer, HttpError>
+  readonly sendUnsafe: Send
   /** Asks the agent at the first address and no other: what is registered with it is known to it alone. */
+  readonly pinnedUnsafe: Send
+  readonly send: (request: HttpRequest) => Effect.Effect<HttpAnswer, HttpError>
   readonly pinned: (request: HttpRequest) => Effect.Effect<HttpAnswer, HttpError>
 }
 
@@ -21,7 +26,7 @@ const impatience = 0.5
 
 interface Server {
   readonly endpoint: string
-  readonly send: (request: HttpRequest) => Effect.Effect<HttpAnswer, HttpError>
+  readonly sendUnsafe: Send
 }
 
 const serverOf = (
@@ -31,7 +36,7 @@ const serverOf = (
   const { clock, requestMillis, silent } = options
   const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
   const running = new Set<(error: HttpError) => void>()
-  let heardAt = now()
+  let heard = 0
 
   /** Nothing gets through: whatever else waits on this address is told so now, and not by its own deadline. */
   const condemnUnsafe = (detail: string): void => {
@@ -43,30 +48,40 @@ const serverOf = (
 
   return {
     endpoint: link.endpoint,
-    send: (request) =>
-      Effect.callback((resume) => {
-        const sentAt = now()
-        const patience = requestMillis * impatience + blocking.longestMillis(request.waitMillis ?? 0)
-        const end = (error: HttpError) => {
-          if (!running.delete(end)) return
-          abort()
-          resume(Effect.fail(error))
-        }
-        running.add(end)
-        const abort = link.requestUnsafe(request, (answer) => {
-          if (!running.delete(end)) return
-          heardAt = now()
-          resume(answer instanceof HttpError ? Effect.fail(answer) : Effect.succeed(answer))
-        })
-        return Effect.sync(() => {
-          if (!running.delete(end)) return
-          abort()
-          const waited = now() - sentAt
-          if (heardAt <= sentAt && waited >= patience) condemnUnsafe(`Nothing was heard for ${Math.round(waited)} ms`)
-        })
+    sendUnsafe: (request, answered) => {
+      const sentAt = now()
+      const heardBefore = heard
+      const end = (error: HttpError) => {
+        if (!running.delete(end)) return
+        abort()
+        answered(error)
+      }
+      running.add(end)
+      const abort = link.requestUnsafe(request, (answer) => {
+        if (!running.delete(end)) return
+        heard++
+        answered(answer)
       })
+      return () => {
+        if (!running.delete(end)) return
+        abort()
+        const patience = requestMillis * impatience + blocking.longestMillis(request.waitMillis ?? 0)
+        const waited = now() - sentAt
+        if (heard === heardBefore && waited >= patience) condemnUnsafe(`Nothing was heard for ${Math.round(waited)} ms`)
+      }
+    }
   }
 }
+
+const effectOf =
+  (send: Send) =>
+  (request: HttpRequest): Effect.Effect<HttpAnswer, HttpError> =>
+    Effect.callback((resume) => {
+      const giveUp = send(request, (answer) =>
+        resume(answer instanceof HttpError ? Effect.fail(answer) : Effect.succeed(answer))
+      )
+      return Effect.sync(giveUp)
+    })
 
 export const make = (
   transport: Transport,
@@ -82,26 +97,33 @@ export const make = (
   const servers = [first, ...otherLinks.map(one)]
   const endpointAt = (at: number) => servers[at]?.endpoint
 
-  const attempt = (request: HttpRequest, left: number): Effect.Effect<HttpAnswer, HttpError> =>
-    Effect.suspend(() => {
+  const sendUnsafe: Send = (request, answered) => {
+    // Twice where there is one only: a connection that was kept open may have been closed by the server meanwhile.
+    let left = Math.max(2, servers.length)
+    const attempt = (): (() => void) => {
       const server = servers[current] ?? first
-      const harmless = (failure: HttpAnswer | HttpError) =>
-        request.effects === "read" || (failure instanceof HttpError && !failure.sent)
-      const again = <A, E>(failure: HttpAnswer | HttpError, otherwise: Effect.Effect<A, E>) => {
-        silent(server.endpoint)
-        return left > 1 && harmless(failure) ? attempt(request, left - 1) : otherwise
-      }
-      return server.send(request).pipe(
-        Effect.matchEffect({
-          onFailure: (error) => again(error, Effect.fail(error)),
-          onSuccess: (answer) => (isUnfit(answer) ? again(answer, Effect.succeed(answer)) : Effect.succeed(answer))
-        })
-      )
-    })
+      left--
+      return server.sendUnsafe(request, (answer) => {
+        const isError = answer instanceof HttpError
+        if (isError || isUnfit(answer)) {
+          silent(server.endpoint)
+          const isHarmless = request.effects === "read" || (isError && !answer.sent)
+          if (left > 0 && isHarmless) {
+            giveUp = attempt()
+            return
+          }
+        }
+        answered(answer)
+      })
+    }
+    let giveUp = attempt()
+    return () => giveUp()
+  }
 
   return {
-    // Twice where there is one only: a connection that was kept open may have been closed by the server meanwhile.
-    send: (request) => attempt(request, Math.max(2, servers.length)),
-    pinned: first.send
+    sendUnsafe,
+    pinnedUnsafe: first.sendUnsafe,
+    send: effectOf(sendUnsafe),
+    pinned: effectOf(first.sendUnsafe)
   }
 }

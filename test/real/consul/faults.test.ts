@@ -5,6 +5,9 @@ import { Barrier, Coordinator, Discovery, Election, Lock } from "effect-ensemble
 import { Consul } from "effect-ensemble/consul"
 import { createServer } from "node:http"
 import { createServer as createTcpServer } from "node:net"
+import * as Client from "../../../src/engines/consul/client.ts"
+import * as Endpoints from "../../../src/engines/consul/endpoints.ts"
+import * as Transport from "../../../src/engines/consul/transport.ts"
 import * as Proxy from "../../faults/proxy.ts"
 import * as Servers from "../../servers/consul.ts"
 import { demand } from "../../servers/consul.ts"
@@ -140,6 +143,45 @@ layer(Layer.effect(Server, Servers.single()), { excludeTestServices: true })("On
       const lost = yield* Effect.flip(run(Consul.guarded(claim, [Consul.put(cursor, "3")])))
       assert.strictEqual(lost._tag, "MembershipLost")
       assert.strictEqual((yield* demand(ask)("GET", `/kv/${cursor}?raw`)).text, "2")
+    })
+  )
+
+  it.effect("who comes first is told so with the creation, and nobody else", () =>
+    Effect.gen(function* () {
+      const [{ url }] = (yield* Server).members
+      const addresses = Endpoints.parse({ endpoints: url })
+      if ("problem" in addresses) return yield* Effect.die(addresses.problem)
+      const settings = { prefix: fresh("p"), endpoint: url, requestMillis: 5_000 }
+      const store = yield* Client.make(yield* Transport.own(addresses), settings)
+      const { id } = yield* store.open(5_000)
+      const group = store.group({ kind: "lock", name: "g" })
+      const join = (member: string) => group.create(id, member, "value")
+      const first = yield* join("m")
+      assert.deepInclude(first, { _tag: "Created", isFirst: true })
+      assert.deepInclude(yield* join("a"), { _tag: "Created", isFirst: false })
+      if (first._tag === "Created") yield* group.remove({ id: "m", owner: id, token: first.token })
+      assert.deepInclude(yield* join("m"), { _tag: "Created", isFirst: false }, "who is back stands behind the other")
+      yield* store.revoke(id)
+    })
+  )
+
+  it.effect("of many own members each one that is deleted by hand is told", () =>
+    Effect.gen(function* () {
+      const { ask, members } = yield* Server
+      const prefix = fresh("p")
+      const { run } = yield* process({ endpoints: members[0].url, prefix, node: "a" })
+      const group = (yield* run(Coordinator.Coordinator)).group({ kind: "sequence", name: "g" })
+      const ids = Array.from({ length: 8 }, (_, index) => `m${index}`)
+      const joined = yield* Effect.forEach(ids, (id) => group.join({ id, value: id }))
+      yield* Effect.forEach(
+        joined,
+        ({ id, lost }) =>
+          Effect.andThen(
+            demand(ask)("DELETE", `/kv/${prefix}/sequence/g/${id}`),
+            Effect.timeout(Effect.flip(lost), "20 seconds")
+          ),
+        { discard: true }
+      )
     })
   )
 
