@@ -23,7 +23,11 @@ interface Guard {
   end: () => void
 }
 
-const gone = ({ held, self }: Guard): void => self.stepUnsafe({ _tag: "EntryGone", token: held.token })
+const gone = ({ held, self }: Guard): void => {
+  // Where the session is over by the clocks, that is what the entry went with.
+  self.env.keeper.leaseUnsafe()
+  self.stepUnsafe({ _tag: "EntryGone", token: held.token })
+}
 
 const isGone = ({ held }: Guard, { entry, revision }: Followed): boolean =>
   revision >= held.token &&
@@ -56,8 +60,9 @@ const attend = (guard: Guard, attendUnsafe: Attend, known: bigint, pauses: numbe
   const now = () => guard.self.env.keeper.clock.monotonicTimeNanosUnsafe()
   const since = now()
   let disturbed = false
-  const stop = attendUnsafe(guard.holding, known, () => {
+  const stop = attendUnsafe(guard.holding, known, (found) => {
     disturbed = true
+    if (found !== undefined && isGone(guard, found)) return gone(guard)
     const lasted = Number(now() - since) / 1_000_000
     look(guard, attendUnsafe, lasted > longestPauseMillis ? 0 : pauses)
   })

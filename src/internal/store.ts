@@ -55,6 +55,12 @@ export interface Followed {
   readonly revision: bigint
 }
 
+/**
+ * Told with what the entry is where the store has said so, by an event or in a linearizable reading: whoever stands next is told at the
+ * same time, and would act before one who has to ask.
+ */
+export type Disturbed = (found?: Followed) => void
+
 /** The answer to an attempt to create an entry. */
 export type Creation =
   | {
@@ -107,10 +113,11 @@ export interface GroupStore {
   readonly follow: (id: string, known?: bigint) => Stream.Stream<Followed, CoordinatorError>
   /**
    * Calls back once when an entry may no longer be this holding, or when this watch can no longer tell, whatever the reason; what
-   * became of it is then asked. Nothing is missed that happened after the revision `known`, at which it was this holding. Returns the
-   * way to give it up, after which nothing is called. A store that can do this for less than a `follow` spares each membership one.
+   * became of it is then asked, unless it is told. Nothing is missed that happened after the revision `known`, at which it was this
+   * holding. Returns the way to give it up, after which nothing is called. A store that can do this for less than a `follow` spares
+   * each membership one.
    */
-  readonly attendUnsafe?: ((holding: Holding, known: bigint, disturbed: () => void) => () => void) | undefined
+  readonly attendUnsafe?: ((holding: Holding, known: bigint, disturbed: Disturbed) => () => void) | undefined
 }
 
 /** What is known of a store before it is reached. */

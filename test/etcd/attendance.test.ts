@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import * as Attendance from "../../src/engines/etcd/attendance.ts"
 import * as Connections from "../../src/engines/etcd/connections.ts"
 import { groupKeys } from "../../src/engines/etcd/keys.ts"
 import * as Quorum from "../../src/engines/etcd/quorum.ts"
 import type { WatchResponse } from "../../src/engines/etcd/rpc.ts"
 import * as Upstream from "../../src/engines/etcd/upstream.ts"
+import type { Followed } from "../../src/internal/store.ts"
 import * as Fake from "./fake.ts"
 
 type Event = WatchResponse["events"][number]
@@ -41,6 +42,7 @@ const alone = 8
 const make = (isConnected = true) => {
   const observed: Array<Observed> = []
   const disturbed: Array<string> = []
+  const found: Array<Followed | undefined> = []
   let idle = 0
   const attendance = Attendance.make(
     keys,
@@ -70,7 +72,10 @@ const make = (isConnected = true) => {
     () => idle++
   )
   const attend = (id: string, token: number, known = token) =>
-    attendance.attendUnsafe({ id, token: BigInt(token), owner }, BigInt(known), () => disturbed.push(id))
+    attendance.attendUnsafe({ id, token: BigInt(token), owner }, BigInt(known), (loss) => {
+      disturbed.push(id)
+      found.push(loss)
+    })
   /** So many that whoever comes next shares a watch. */
   const fill = () => Array.from({ length: alone }, (_, index) => attend(`alone-${index}`, index + 1))
   const shared = () => {
@@ -78,7 +83,7 @@ const make = (isConnected = true) => {
     assert(found !== undefined)
     return found
   }
-  return { observed, disturbed, attend, fill, shared, idle: () => idle }
+  return { observed, disturbed, found, attend, fill, shared, idle: () => idle }
 }
 
 for (const isShared of [false, true]) {
@@ -106,9 +111,12 @@ for (const isShared of [false, true]) {
     ]
     for (const [what, told, disturbs] of table) {
       it(`is ${disturbs ? "" : "not "}disturbed by ${what}`, () => {
-        const { disturbed, watch } = prepare()
+        const { disturbed, found, watch } = prepare()
         watch.tell(told)
         assert.deepStrictEqual(disturbed, disturbs ? ["a"] : [])
+        // A deletion is certain; of all else it is asked what became of it.
+        const isCertain = disturbs && told.type === "Delete"
+        assert.deepStrictEqual(found[0], isCertain ? { entry: Option.none(), revision: 30n } : undefined)
       })
     }
 

@@ -3,7 +3,7 @@ import { Deferred, Effect, Exit, Fiber, Option, Queue, Scope, Stream } from "eff
 import { Coordinator, CoordinatorError, Election, Lock } from "effect-ensemble"
 import { TestClock } from "effect/testing"
 import * as AwaitTurn from "../../src/internal/awaitTurn.ts"
-import type { Entry, Followed, Holding } from "../../src/internal/store.ts"
+import type { Disturbed, Entry, Followed, Holding } from "../../src/internal/store.ts"
 import { make } from "./fakeStore.ts"
 
 const name = { kind: "discovery", name: "api" } as const
@@ -20,7 +20,7 @@ const unreachable = new CoordinatorError.CoordinatorError({
 /** A store whose watch of an own entry a test disturbs, and whose word on what became of it a test gives. */
 const watched = Effect.gen(function* () {
   const attended: Array<{ readonly holding: Holding; readonly known: bigint; stopped: boolean }> = []
-  const disturb: Array<() => void> = []
+  const disturb: Array<Disturbed> = []
   const told = yield* Queue.unbounded<Followed>()
   let asked = 0
   const coordinator = yield* make({
@@ -41,7 +41,7 @@ const watched = Effect.gen(function* () {
     coordinator,
     attended,
     asked: () => asked,
-    disturb: () => disturb[disturb.length - 1]?.(),
+    disturb: (found?: Followed) => disturb[disturb.length - 1]?.(found),
     tell: (followed: Followed) => Effect.andThen(Queue.offer(told, followed), Effect.yieldNow)
   }
 })
@@ -123,6 +123,28 @@ describe("the own entry", () => {
       assert.strictEqual(yield* mine.ensure, 1n)
       yield* tell({ entry: Option.none(), revision: 7n })
       assert.strictEqual((yield* Fiber.join(lost)).cause, "EntryGone")
+    })
+  )
+
+  it.effect("is lost at once, and nobody is asked, where the watch says for certain that it is gone", () =>
+    Effect.gen(function* () {
+      const { asked, coordinator, disturb } = yield* watched
+      const mine = yield* coordinator.group(name).join({ value: "" })
+      yield* TestClock.adjust(100)
+      disturb({ entry: Option.none(), revision: 7n })
+      assert.strictEqual((yield* Effect.flip(mine.ensure)).cause, "EntryGone")
+      assert.strictEqual(asked(), 0)
+    })
+  )
+
+  it.effect("is asked for where the watch says what is no loss", () =>
+    Effect.gen(function* () {
+      const { asked, coordinator, disturb } = yield* watched
+      const mine = yield* coordinator.group(name).join({ value: "" })
+      yield* TestClock.adjust(100)
+      disturb({ entry: Option.some(own), revision: 7n })
+      assert.strictEqual(yield* mine.ensure, 1n)
+      assert.strictEqual(asked(), 1)
     })
   )
 

@@ -68,13 +68,13 @@ const attend = Effect.fnUntraced(function* (
   { connection, store }: Attached,
   answer: (connection: FakeConnection, xid: number) => void = (to, xid) => names(to, xid, [])
 ) {
-  let told = 0
-  const stop = store.attendUnsafe?.(holding, 1n, () => void told++) ?? assert.fail("nothing attends")
+  const losses: Array<Followed | undefined> = []
+  const stop = store.attendUnsafe?.(holding, 1n, (found) => losses.push(found)) ?? assert.fail("nothing attends")
   const { body, opCode, xid } = yield* connection.request
   assert.deepStrictEqual([opCode, body.ustring(), body.bool()], [P.OpCode.getChildren2, `${path}/${mine}`, true])
   answer(connection, xid)
   yield* Effect.yieldNow
-  return { stop, told: () => told }
+  return { stop, told: () => losses.length, losses }
 })
 
 describe("the watch over the own node", () => {
@@ -92,17 +92,22 @@ describe("the watch over the own node", () => {
     })
   )
 
-  it.effect("has its going told without a question to who asks then, as it was told to who stands next", () =>
+  it.effect("tells of a deletion for certain, as who stands next is told, and of another node not", () =>
     Effect.gen(function* () {
       const made = yield* attached
-      yield* attend(made)
+      const { losses } = yield* attend(made)
       made.connection.event(deleted, `${path}/${mine}`)
       yield* Effect.yieldNow
-      const first = yield* Stream.runHead(made.store.follow("a"))
-      assert.isTrue(Option.isNone(Option.getOrThrow(first).entry))
-      assert.strictEqual(made.connection.waiting(), 0)
+      const [loss] = losses
+      assert(loss !== undefined && Option.isNone(loss.entry))
+      assert.isTrue(loss.revision >= holding.token)
       assert.isFalse(made.current.hints.has(`${path}/a`))
-    }).pipe(Effect.timeout("10 seconds"))
+      made.current.hints.set(`${path}/a`, { ...holding, name: mine, value: "1", version: 0n })
+      const { losses: others } = yield* attend(made)
+      made.connection.event(childrenChanged, `${path}/${mine}`)
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(others, [undefined])
+    })
   )
 
   it.effect("is set again on the next connection, which tells of what went meanwhile", () =>

@@ -1,7 +1,9 @@
 /** Own entries, attended so that a loss is told while the session lives: a few by a query each, the others of a group by one. */
+import * as Option from "effect/Option"
 import type { CoordinatorError } from "../../CoordinatorError.ts"
-import type { Holding } from "../../internal/store.ts"
+import type { Disturbed, Followed, Holding } from "../../internal/store.ts"
 import type { Pair } from "./keys.ts"
+import { entryOf } from "./keys.ts"
 import type { Found, Kv } from "./kv.ts"
 import * as Polls from "./polls.ts"
 import type { Seats } from "./seats.ts"
@@ -18,6 +20,7 @@ const longestPauseMillis = 1_000
 
 /** A holding that is attended. */
 interface Place {
+  readonly path: string
   readonly key: string
   readonly token: bigint
   readonly owner: string | undefined
@@ -25,7 +28,7 @@ interface Place {
   readonly epoch: number
   /** The number of queries that had been asked when it came: what those find may be older than what is known. */
   readonly since: number
-  readonly disturbed: () => void
+  readonly disturbed: Disturbed
 }
 
 /** One query and whom it serves. */
@@ -41,20 +44,9 @@ interface Answer {
 const isHeld = ({ owner, token }: Place, pair: Pair | undefined): boolean =>
   pair !== undefined && BigInt(pair.CreateIndex) === token && (pair.Session === "" ? undefined : pair.Session) === owner
 
-/** What an entry was found to be, where it is not what was attended. */
-export interface Loss {
-  readonly pair: Pair | undefined
-  readonly revision: bigint
-}
-
 export interface Attendances {
   /** Calls back once when the entry below the path may no longer be what it was at the revision `known`; returns the way to leave. */
-  readonly attendUnsafe: (path: string, holding: Holding, known: bigint, disturbed: () => void) => () => void
-  /**
-   * What somebody who attended an entry was disturbed by, once. Whoever comes after a lost place is as fast as who lost it, who would
-   * otherwise ask again what the same reading has just shown.
-   */
-  readonly takeLossUnsafe: (key: string) => Loss | undefined
+  readonly attendUnsafe: (path: string, holding: Holding, known: bigint, disturbed: Disturbed) => () => void
 }
 
 export const make = (
@@ -64,7 +56,6 @@ export const make = (
 ): Attendances => {
   const { timers } = kv
   const shared = new Map<string, Watch>()
-  const losses = new Map<string, Loss>()
 
   /** Lasts from the first place to the last. Which key it asks for, and from which index, is the matter of who makes it. */
   const watch = (key: string, recurse: boolean, from: bigint, ended: () => void): Watch => {
@@ -83,9 +74,8 @@ export const make = (
       ended()
     }
 
-    const disturb = (place: Place): void => {
-      if (!places.delete(place)) return
-      place.disturbed()
+    const disturb = (place: Place, found?: Followed): void => {
+      if (places.delete(place)) place.disturbed(found)
     }
 
     /** A reading that was asked for after what is known, or that is of a later revision, shows the entry or its loss. */
@@ -94,8 +84,8 @@ export const make = (
       const isLater = place.since < number || found.revision > place.known
       const pair = pairs.get(place.key)
       if (!isLater || isHeld(place, pair)) return
-      losses.set(place.key, { pair, revision: found.revision })
-      disturb(place)
+      const entry = pair === undefined ? Option.none() : Option.some(entryOf(place.path, pair))
+      disturb(place, { entry, revision: found.revision })
     }
 
     const answered = (number: number) => (found: Found | CoordinatorError) => {
@@ -152,14 +142,8 @@ export const make = (
   return {
     attendUnsafe: (path, { id, owner, token }, known, disturbed) => {
       const key = `${path}${id}`
-      losses.delete(key)
-      const place = { key, token, owner, known, epoch: kv.epochUnsafe(), disturbed }
+      const place = { path, key, token, owner, known, epoch: kv.epochUnsafe(), disturbed }
       return (alone(path, key, known) ?? together(path)).add(place)
-    },
-    takeLossUnsafe: (key) => {
-      const loss = losses.get(key)
-      losses.delete(key)
-      return loss
     }
   }
 }

@@ -38,7 +38,7 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Follows, never, Scope.Scope> {
   const clock = yield* Clock.clockWith(Effect.succeed)
   const seats = Seats.make()
-  const { attendUnsafe, takeLossUnsafe } = Attending.make(kv, seats, { endpoint, requestMillis })
+  const { attendUnsafe } = Attending.make(kv, seats, { endpoint, requestMillis })
   const patience = {
     millis: requestMillis,
     // Made when it is read: an error costs its stack trace.
@@ -132,16 +132,5 @@ export const make = Effect.fnUntraced(function* (
       })
     )
 
-  return {
-    attendUnsafe,
-    follow: (path, id, known) => {
-      const following = follow(path, id, known)
-      if (known !== undefined) return following
-      return Stream.suspend(() => {
-        const loss = takeLossUnsafe(`${path}${id}`)
-        if (loss === undefined) return following
-        return Stream.concat(Stream.succeed(followed(path, loss.pair, loss.revision)), following)
-      })
-    }
-  }
+  return { attendUnsafe, follow }
 })

@@ -1,5 +1,6 @@
 /** The entries of one group that this process holds, watched for whatever may end their holding. */
-import type { Holding } from "../../internal/store.ts"
+import * as Option from "effect/Option"
+import type { Disturbed, Followed, Holding } from "../../internal/store.ts"
 import type { GroupKeys } from "./keys.ts"
 import type { Bytes, WatchResponse } from "./rpc.ts"
 
@@ -15,7 +16,7 @@ export type ObserveUnsafe = (watched: {
 }) => () => void
 
 export interface Attendance {
-  readonly attendUnsafe: (holding: Holding, known: bigint, disturbed: () => void) => () => void
+  readonly attendUnsafe: (holding: Holding, known: bigint, disturbed: Disturbed) => () => void
 }
 
 /**
@@ -50,8 +51,12 @@ interface Member {
   readonly created: string
   readonly lease: string
   readonly known: bigint
-  readonly disturbed: () => void
+  readonly disturbed: Disturbed
 }
+
+/** One that was replaced was deleted before. */
+const lossOf = ({ isGone, revision }: Word): Followed | undefined =>
+  isGone ? { entry: Option.none(), revision } : undefined
 
 const ends = ({ created, known, lease }: Member, word: Word): boolean =>
   word.revision > known && (word.isGone || word.created !== created || word.lease !== lease)
@@ -86,17 +91,18 @@ export const make = (keys: GroupKeys, observeUnsafe: ObserveUnsafe, idle: () => 
       restIfIdle()
       return true
     }
-    const end = () => {
-      if (leave()) member.disturbed()
+    const end: Disturbed = (found) => {
+      if (leave()) member.disturbed(found)
     }
     alone++
     stop = observeUnsafe({
       key: keys.member(id),
       from: member.known + 1n,
       events: (events) => {
-        if (events.some((event) => ends(member, wordOf(event)))) end()
+        const last = events.map(wordOf).find((word) => ends(member, word))
+        if (last !== undefined) end(lossOf(last))
       },
-      ended: end
+      ended: () => end()
     })
     return leave
   }
@@ -114,7 +120,7 @@ export const make = (keys: GroupKeys, observeUnsafe: ObserveUnsafe, idle: () => 
       const member = members.get(id)
       if (member === undefined || !ends(member, word)) return
       members.delete(id)
-      member.disturbed()
+      member.disturbed(lossOf(word))
     }
     const stop = observeUnsafe({
       key: keys.start,
@@ -158,7 +164,7 @@ export const make = (keys: GroupKeys, observeUnsafe: ObserveUnsafe, idle: () => 
       const joined = shared
       const word = joined.words.get(id)
       if (word !== undefined && ends(member, word)) {
-        disturbed()
+        disturbed(lossOf(word))
         return () => {}
       }
       joined.members.set(id, member)

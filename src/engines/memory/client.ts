@@ -12,7 +12,7 @@ import { OutcomeUnknown, Unreachable } from "../../CoordinatorError.ts"
 import type { GroupName } from "../../Group.ts"
 import { label } from "../../Group.ts"
 import { resync, WatchBroken } from "../../internal/resync.ts"
-import type { Entry, Facts, Feed, Followed, GroupStore, Holding, Store } from "../../internal/store.ts"
+import type { Disturbed, Entry, Facts, Feed, Followed, GroupStore, Holding, Store } from "../../internal/store.ts"
 import type { MemoryLink, RequestKind } from "./link.ts"
 import type { MemoryServer, Write } from "./server.ts"
 import { keyOf } from "./server.ts"
@@ -311,19 +311,19 @@ export const make = Effect.fnUntraced(function* (
     const attendUnsafe: GroupStore["attendUnsafe"] = (holding, known, disturbed) => {
       let over = false
       let close = () => {}
-      const end = () => {
+      const end: Disturbed = (found) => {
         over = true
         close()
-        disturbed()
+        disturbed(found)
       }
       const opened = openUnsafe(
         { of: incarnation, group: path, key: keyOf(path, holding.id), cursor: known },
         {
-          wrote: ({ entry }) => {
-            if (entry === undefined || !holds(holding)(entry)) end()
+          wrote: ({ entry, revision }) => {
+            if (entry === undefined || !holds(holding)(entry)) end({ entry: Option.fromNullishOr(entry), revision })
           },
           progress: () => {},
-          ended: end
+          ended: () => end()
         }
       )
       if (opened instanceof WatchBroken) disturbed()

@@ -1,5 +1,6 @@
 /** The watch over a member's own node: whether it may no longer be this holding. */
-import type { Holding } from "../../internal/store.ts"
+import * as Option from "effect/Option"
+import type { Disturbed, Holding } from "../../internal/store.ts"
 import type { Current } from "./clients.ts"
 import type { GroupNode } from "./nodes.ts"
 import { ownerOf } from "./nodes.ts"
@@ -20,17 +21,21 @@ export const attendUnsafe = (
   current: Current | undefined,
   group: GroupNode,
   { id, owner, token }: Holding,
-  disturbed: () => void
+  disturbed: Disturbed
 ): (() => void) => {
+  const key = `${group.path}/${id}`
   let isOver = false
   let giveUp: (() => void) | undefined
-  const end = (): void => {
+  const end: Disturbed = (found) => {
     if (isOver) return
     isOver = true
     giveUp?.()
-    disturbed()
+    disturbed(found)
   }
-  const key = `${group.path}/${id}`
+  const gone = ({ hints }: Current, zxid: bigint): void => {
+    if (hints.get(key)?.token === token) hints.delete(key)
+    end({ entry: Option.none(), revision: zxid > token ? zxid : token })
+  }
   const hint = current?.hints.get(key)
   if (current === undefined || current.id !== owner || hint?.token !== token) end()
   else {
@@ -40,18 +45,14 @@ export const attendUnsafe = (
       "child",
       question,
       (answer) => {
-        if (answer._tag === "Failure") return end()
+        if (answer._tag === "Failure") {
+          return answer.failure._tag === "NoNode" ? gone(current, answer.failure.zxid) : end()
+        }
         const { czxid, ephemeralOwner } = answer.success.stat
         if (czxid !== token || ownerOf(ephemeralOwner) !== owner) end()
       },
-      (notice) => {
-        // Who asks what became of it must not wait for an answer: whoever stands next is told at the same time.
-        const last = current.hints.get(key)
-        if (!isOver && notice._tag === "Event" && notice.event.type === "deleted" && last?.token === token) {
-          current.hints.set(key, { ...last, isGone: true })
-        }
-        end()
-      }
+      (notice) =>
+        notice._tag === "Event" && notice.event.type === "deleted" ? gone(current, current.client.lastZxid()) : end()
     )
   }
   return () => {

@@ -42,18 +42,13 @@ export interface Settings {
   readonly greet?: ((client: Client) => Effect.Effect<void, RequestError>) | undefined
 }
 
-/** What is known of an id. A node that was seen to go is kept until somebody asks, to be told so at once. */
-export interface Hint extends Node {
-  readonly isGone?: boolean
-}
-
 /** A session, its client, and the nodes that this process has learnt of while it lasted. */
 export interface Current {
   readonly id: string
   readonly client: Client
   readonly epoch: number
   /** By the group's path and the id. Names and tokens stay; the value is the one that was last written or read here. */
-  readonly hints: Map<string, Hint>
+  readonly hints: Map<string, Node>
   readonly strays: Set<Stray>
   /** Lists that several may share, by the group's path. */
   readonly lists: Map<string, Shared>

@@ -9,10 +9,10 @@ import type { CoordinatorError } from "../../CoordinatorError.ts"
 import { resync, WatchBroken } from "../../internal/resync.ts"
 import type { Followed } from "../../internal/store.ts"
 import type { Abilities } from "./abilities.ts"
-import type { Clients, Current, Hint } from "./clients.ts"
+import type { Clients, Current } from "./clients.ts"
 import type { GiveUp } from "./exchange.ts"
 import { failing } from "./failure.ts"
-import type { GroupNode } from "./nodes.ts"
+import type { GroupNode, Node } from "./nodes.ts"
 import { found, idOf, memberAmong, namesOf, nodesOf } from "./nodes.ts"
 import { readAndWatch } from "./oneShot.ts"
 import * as P from "./protocol.ts"
@@ -45,7 +45,7 @@ export const make = (
     const failure = failing(endpoint, "Group.follow", "read")
 
     /** Each reading sets the watch that tells of the next change, on the next connection too. */
-    const byNode = ({ client, hints }: Current, hint: Hint): Effect.Effect<Told, never, Scope.Scope> => {
+    const byNode = ({ client, hints }: Current, hint: Node): Effect.Effect<Told, never, Scope.Scope> => {
       const question = P.getData(`${group.path}/${hint.name}`, true)
       let newest: Followed | undefined
       let ended: Effect.Effect<never, CoordinatorError | WatchBroken> | undefined
@@ -112,8 +112,7 @@ export const make = (
       })
       const first = Effect.callback<void>((resume) => {
         begun = () => resume(Effect.void)
-        if (hint.isGone === true) hasGone()
-        else look()
+        look()
       })
       return Effect.addFinalizer(() => Effect.sync(() => giveUp())).pipe(
         Effect.andThen(first),
