@@ -4,7 +4,6 @@
  */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -27,15 +26,18 @@ export interface Deadlines {
   /**
    * Bounds an effect and its clean-up as `within` does: past the deadline the caller goes on with `orElse` at once, and whatever
    * the effect still does to end happens apart. So it does where it is cut. Where it dies, it fails as `onDefect` says.
+   *
+   * It runs in the context in which the deadlines were made, whoever asks: that of a caller may be one of its own for each
+   * call, and whatever is looked up in such a one is looked up anew.
    */
-  readonly bound: <A, E, R, A2, E2, R2, E3 = never, E4 = never>(
-    self: Effect.Effect<A, E, R>,
+  readonly bound: <A, E, A2, E2, E3 = never, E4 = never>(
+    self: Effect.Effect<A, E>,
     options: {
-      readonly orElse: Effect.Effect<A2, E2, R2>
+      readonly orElse: Effect.Effect<A2, E2>
       readonly onDefect?: (defect: unknown) => E3
       readonly cut?: Cut<E4> | undefined
     }
-  ) => Effect.Effect<A | A2, E | E2 | E3 | E4, R | R2>
+  ) => Effect.Effect<A | A2, E | E2 | E3 | E4>
 }
 
 /** A timer is no more exact than that, and a clock that runs at another speed rounds. */
@@ -93,44 +95,42 @@ export const make = Effect.fnUntraced(function* (options: {
 
   return {
     beginUnsafe,
-    bound: <A, E, R, A2, E2, R2, E3 = never, E4 = never>(
-      self: Effect.Effect<A, E, R>,
+    bound: <A, E, A2, E2, E3 = never, E4 = never>(
+      self: Effect.Effect<A, E>,
       options: {
-        readonly orElse: Effect.Effect<A2, E2, R2>
+        readonly orElse: Effect.Effect<A2, E2>
         readonly onDefect?: (defect: unknown) => E3
         readonly cut?: Cut<E4> | undefined
       }
     ) =>
-      Effect.contextWith((context: Context.Context<R | R2>) =>
-        Effect.callback<A | A2, E | E2 | E3 | E4, R | R2>((resume) => {
-          const { cut, onDefect, orElse } = options
-          const ended = (exit: Exit.Exit<A, E>) => {
-            const defect = Exit.isFailure(exit) && onDefect !== undefined ? Cause.findDefect(exit.cause) : undefined
-            resume(defect?._tag === "Success" && onDefect !== undefined ? Effect.fail(onDefect(defect.success)) : exit)
-          }
-          const work = Effect.runForkWith(context)(self)
-          const done = work.pollUnsafe()
-          if (done !== undefined) return ended(done)
-          const instead = (result: Effect.Effect<A2, E2 | E4, R2>) => {
-            release()
-            resume(result)
-            work.interruptUnsafe()
-          }
-          const prevent = beginUnsafe(() => instead(orElse))
-          const uncut = cut?.(instead)
-          const release = () => {
-            prevent()
-            uncut?.()
-          }
-          work.addObserver((exit) => {
-            release()
-            ended(exit)
-          })
-          return Effect.sync(() => {
-            release()
-            work.interruptUnsafe()
-          })
+      Effect.callback<A | A2, E | E2 | E3 | E4>((resume) => {
+        const { cut, onDefect, orElse } = options
+        const ended = (exit: Exit.Exit<A, E>) => {
+          const defect = Exit.isFailure(exit) && onDefect !== undefined ? Cause.findDefect(exit.cause) : undefined
+          resume(defect?._tag === "Success" && onDefect !== undefined ? Effect.fail(onDefect(defect.success)) : exit)
+        }
+        const work = run(self)
+        const done = work.pollUnsafe()
+        if (done !== undefined) return ended(done)
+        const instead = (result: Effect.Effect<A2, E2 | E4>) => {
+          release()
+          resume(result)
+          work.interruptUnsafe()
+        }
+        const prevent = beginUnsafe(() => instead(orElse))
+        const uncut = cut?.(instead)
+        const release = () => {
+          prevent()
+          uncut?.()
+        }
+        work.addObserver((exit) => {
+          release()
+          ended(exit)
         })
-      )
+        return Effect.sync(() => {
+          release()
+          work.interruptUnsafe()
+        })
+      })
   }
 })
