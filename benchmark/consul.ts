@@ -29,7 +29,7 @@ export const consul = benchmark({
     rule: "twice the TTL and 0.6 s"
   },
   notes: [
-    "A lock by hand is `kv.set` with `acquire` and one with `release`: no queue, and no token. The library joins the queue by a transaction, proves its place by a `consistent` reading before it is granted, and leaves by a transaction: three requests where by hand there are two",
-    "By hand nothing is compared before a member is removed or changed, and readings are not `consistent`; the library's transactions compare the session and the last write"
+    "A lock by hand is `kv.set` with `acquire` and one with `release`: no queue, and no token. The library joins the queue by a transaction that shows its place, and leaves by another",
+    "By hand nothing is compared before a member is removed or changed, and readings are not `consistent`; the library's transactions compare the session and the last write, and are JSON both ways where `kv.set` is answered with one word"
   ]
 })

@@ -33,6 +33,6 @@ export const etcd = benchmark({
     alone: ofServer
   },
   notes: [
-    "A lock by hand is a transaction that creates and one that deletes; the library's has a look at its place in between, which is one message more"
+    "A lock by hand is a transaction that creates and one that deletes; the library's reads its place in the first"
   ]
 })

@@ -67,7 +67,8 @@ export const benchmark = (store: Store): Effect.Effect<Report, unknown> =>
       const filled = yield* Effect.forEach(groups, (members) => run(Rows.filled(places, members)))
       const lock = yield* run(Rows.lock(places))
       const handOver = yield* run(Rows.handOver(places))
-      const rows: ReadonlyArray<Result> = [...steps, ...joins, ...filled, lock, handOver]
+      const own = store.own === undefined ? [] : [yield* store.own.row(places)(ways, server)]
+      const rows: ReadonlyArray<Result> = [...steps, ...joins, ...filled, lock, handOver, ...own]
 
       const killed = yield* failOvers(store, places)
       const quiet = yield* idle(ways, server, {
@@ -155,6 +156,7 @@ export const benchmark = (store: Store): Effect.Effect<Report, unknown> =>
           ...filled.map((row) => within(row, 1.2)),
           within(lock, 1.1),
           within(handOver, 1.1),
+          ...own.map((row) => within(row, store.own?.bound ?? 1)),
           ...killed.map(({ measures, ttl }) => {
             const measured = measures[measures.length - 1] ?? measuredOf([])
             return verdict(

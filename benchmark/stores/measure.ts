@@ -36,6 +36,9 @@ export interface Row<A> {
   readonly warmUps: number
 }
 
+/** A row together with what it is measured by. */
+export type Measurable = (ways: ReadonlyArray<Way>, server: Server) => Effect.Effect<Result, unknown>
+
 export interface Result {
   readonly what: string
   /** Microseconds. */

@@ -10,8 +10,14 @@ import type { Place, Seen, Way } from "./way.ts"
 /** Members that join at the same time as others, as a program does that starts with many. */
 export const atOnce = 64
 
-/** More than one sample a round would meet the same machine; more rounds would take long. */
-const usual = { rounds: 5, warmUps: 2 }
+/**
+ * More than one sample a round would meet the same machine; more rounds would take long. What happens once in some milliseconds is
+ * compiled late, and what is wanted is what a program meets that has run for a while.
+ */
+const usual = { rounds: 5, warmUps: 6 }
+
+/** Of what happens hundreds of times in each round. */
+const crowded = { rounds: 5, warmUps: 2 }
 
 /** Members are never called the same twice: whoever reads them is told of each once. */
 let called = 0
@@ -85,7 +91,7 @@ export const pairs = (places: Places, pace: Duration.Input): ReadonlyArray<Row<W
 
 /** So many joins, confirmed: what they cost each. */
 export const joins = (places: Places, joiners: number, number: number): Row<Watched> => ({
-  ...usual,
+  ...crowded,
   what: joiners === 1 ? "a join, confirmed" : `a join, confirmed, ${count(joiners)} at once, for each`,
   make: (way) => watched(way, places()),
   act: (pair) =>
@@ -105,7 +111,7 @@ export const joins = (places: Places, joiners: number, number: number): Row<Watc
 
 /** A whole group that joins and is seen. */
 export const filled = (places: Places, members: number): Row<Watched> => ({
-  ...(members > 1_000 ? { rounds: 5, warmUps: 0 } : usual),
+  ...(members > 1_000 ? { rounds: 5, warmUps: 0 } : crowded),
   what: `${count(members)} members, until another program has seen all`,
   make: (way) => watched(way, places()),
   act: (pair) => Effect.suspend(() => pair.untilSeen("Joined", members, pair.join(names(members), members, atOnce))),

@@ -1,4 +1,5 @@
 import type { Duration, Effect, Scope } from "effect"
+import type { Measurable } from "./measure.ts"
 import type { Place, Way } from "./way.ts"
 
 /** A server that was started for a benchmark. */
@@ -26,6 +27,8 @@ export interface Store {
   readonly requests: string
   /** Sizes of groups that join at once. */
   readonly groups: ReadonlyArray<number>
+  /** A row that only this store has, and what is wanted of it. */
+  readonly own?: { readonly row: (places: () => Place) => Measurable; readonly bound: number } | undefined
   readonly failOver: {
     readonly ttls: ReadonlyArray<number>
     /** Those that renew what they hold; the last one is the library. */

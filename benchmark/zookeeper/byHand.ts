@@ -10,7 +10,7 @@ import { forEachAtOnce, makeHeld, valueOf } from "../stores/way.ts"
 
 const { CreateMode } = zookeeper
 
-const connect = (place: Place) =>
+export const connect = (place: Place) =>
   Effect.acquireRelease(
     Effect.promise(
       () =>
@@ -31,10 +31,10 @@ const called = <A>(call: (done: (error: Error | null | undefined, result: A) => 
 const parent = (client: Client, path: string) =>
   Effect.promise(() => called<string>((done) => client.mkdirp(path, done)))
 
-const create = (client: Client, path: string, value: string, mode = CreateMode.EPHEMERAL): Promise<string> =>
+export const create = (client: Client, path: string, value: string, mode = CreateMode.EPHEMERAL): Promise<string> =>
   called((done) => client.create(path, Buffer.from(value), mode, done))
 
-const remove = (client: Client, path: string): Promise<void> =>
+export const remove = (client: Client, path: string): Promise<void> =>
   called((done) => client.remove(path, (error) => done(error)))
 
 /** Tells of each child that comes, changes and goes. */
