@@ -233,6 +233,7 @@ export const make = Effect.fnUntraced(function* (
 
   const group = (name: GroupName): GroupStore => {
     const path = label(name)
+    const isContested = name.kind === "election" || name.kind === "lock"
     const holds = (holding: Holding) => (entry: Entry) => entry.token === holding.token && entry.owner === holding.owner
 
     const feed = Stream.suspend(() => {
@@ -355,7 +356,9 @@ export const make = Effect.fnUntraced(function* (
             return { _tag: "Occupied", entry: Option.getOrThrow(server.read(path, id)) } as const
           }
           const { token, version } = created
-          return { _tag: "Created", token, version, isFirst: server.ahead(path, token) === undefined } as const
+          // Only where somebody may ask: it is looked for among all entries.
+          const isFirst = isContested && server.ahead(path, token) === undefined
+          return { _tag: "Created", token, version, isFirst } as const
         }),
       update: (holding, value) =>
         call("write", "Group.update", () => {
