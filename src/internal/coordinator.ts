@@ -117,8 +117,9 @@ export const make = Effect.fnUntraced(function* (
   const late = `No answer within ${Math.round(settings.requestMillis)} ms`
   const bounded =
     (kind: "read" | "write", reason: () => Reason): Ask =>
-    (operation, request, cut) =>
+    (operation, request, cut, context) =>
       deadlines.bound(request, {
+        context,
         orElse: Effect.suspend(() => Effect.fail(failure(operation, reason()))),
         onDefect: unexpected(facts, operation, kind),
         cut
@@ -222,7 +223,8 @@ export const make = Effect.fnUntraced(function* (
     const key = `${label}/${id}`
     const request = { kind, label, key, group: inGroup, id, value: entry.value, options: joinOptions }
     const scope = Context.get(context, Scope.Scope)
-    return yield* LocalMemberships.join(env, request, scope, context, (joined) => {
+    const timed = Context.get(context, Clock.Clock) === clock ? context : Context.add(context, Clock.Clock, clock)
+    return yield* LocalMemberships.join(env, request, scope, timed, (joined) => {
       if (memberships.has(key)) return undefined
       memberships.set(key, joined)
       return () => memberships.delete(key)

@@ -4,6 +4,7 @@
  */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -27,8 +28,8 @@ export interface Deadlines {
    * Bounds an effect and its clean-up as `within` does: past the deadline the caller goes on with `orElse` at once, and whatever
    * the effect still does to end happens apart. So it does where it is cut. Where it dies, it fails as `onDefect` says.
    *
-   * It runs in the context in which the deadlines were made, whoever asks: that of a caller may be one of its own for each
-   * call, and whatever is looked up in such a one is looked up anew.
+   * It runs in the context that is given, or in the caller's. A span makes a context of its own for each call, and whatever is
+   * looked up in such a one is looked up anew: what a membership asks is asked in the context in which it was joined.
    */
   readonly bound: <A, E, A2, E2, E3 = never, E4 = never>(
     self: Effect.Effect<A, E>,
@@ -36,6 +37,7 @@ export interface Deadlines {
       readonly orElse: Effect.Effect<A2, E2>
       readonly onDefect?: (defect: unknown) => E3
       readonly cut?: Cut<E4> | undefined
+      readonly context?: Context.Context<never> | undefined
     }
   ) => Effect.Effect<A | A2, E | E2 | E3 | E4>
 }
@@ -101,36 +103,40 @@ export const make = Effect.fnUntraced(function* (options: {
         readonly orElse: Effect.Effect<A2, E2>
         readonly onDefect?: (defect: unknown) => E3
         readonly cut?: Cut<E4> | undefined
+        readonly context?: Context.Context<never> | undefined
       }
-    ) =>
-      Effect.callback<A | A2, E | E2 | E3 | E4>((resume) => {
-        const { cut, onDefect, orElse } = options
-        const ended = (exit: Exit.Exit<A, E>) => {
-          const defect = Exit.isFailure(exit) && onDefect !== undefined ? Cause.findDefect(exit.cause) : undefined
-          resume(defect?._tag === "Success" && onDefect !== undefined ? Effect.fail(onDefect(defect.success)) : exit)
-        }
-        const work = run(self)
-        const done = work.pollUnsafe()
-        if (done !== undefined) return ended(done)
-        const instead = (result: Effect.Effect<A2, E2 | E4>) => {
-          release()
-          resume(result)
-          work.interruptUnsafe()
-        }
-        const prevent = beginUnsafe(() => instead(orElse))
-        const uncut = cut?.(instead)
-        const release = () => {
-          prevent()
-          uncut?.()
-        }
-        work.addObserver((exit) => {
-          release()
-          ended(exit)
+    ) => {
+      const { cut, onDefect, orElse } = options
+      const ask = (context: Context.Context<never>) =>
+        Effect.callback<A | A2, E | E2 | E3 | E4>((resume) => {
+          const ended = (exit: Exit.Exit<A, E>) => {
+            const defect = Exit.isFailure(exit) && onDefect !== undefined ? Cause.findDefect(exit.cause) : undefined
+            resume(defect?._tag === "Success" && onDefect !== undefined ? Effect.fail(onDefect(defect.success)) : exit)
+          }
+          const work = Effect.runForkWith(context)(self)
+          const done = work.pollUnsafe()
+          if (done !== undefined) return ended(done)
+          const instead = (result: Effect.Effect<A2, E2 | E4>) => {
+            release()
+            resume(result)
+            work.interruptUnsafe()
+          }
+          const prevent = beginUnsafe(() => instead(orElse))
+          const uncut = cut?.(instead)
+          const release = () => {
+            prevent()
+            uncut?.()
+          }
+          work.addObserver((exit) => {
+            release()
+            ended(exit)
+          })
+          return Effect.sync(() => {
+            release()
+            work.interruptUnsafe()
+          })
         })
-        return Effect.sync(() => {
-          release()
-          work.interruptUnsafe()
-        })
-      })
+      return options.context === undefined ? Effect.contextWith(ask) : ask(options.context)
+    }
   }
 })

@@ -15,11 +15,12 @@ import * as Notifier from "./notifier.ts"
 import type { SessionKeeper } from "./sessionKeeper.ts"
 import type { GroupStore } from "./store.ts"
 
-/** One request within its bound, and until it is cut. */
+/** One request within its bound, and until it is cut; in the caller's context, where no other is given. */
 export type Ask = <A, E = never>(
   operation: string,
   request: Effect.Effect<A, CoordinatorError>,
-  cut?: Cut<E>
+  cut?: Cut<E>,
+  context?: Context.Context<never>
 ) => Effect.Effect<A, CoordinatorError | E>
 
 /** What memberships need of their coordinator. */

@@ -54,7 +54,7 @@ const meet = (
     confirmUnsafe(self, lease, entry, entry.value === desired.value ? desired.version : -1)
     return Effect.undefined
   }
-  return Effect.as(env.write("Group.join", request.group.remove(entry), unwanted(self)), undefined)
+  return Effect.as(env.write("Group.join", request.group.remove(entry), unwanted(self), self.context), undefined)
 }
 
 const create = (self: LocalMembership, lease: Session.Lease, mayBeThis: boolean) => {
@@ -62,7 +62,7 @@ const create = (self: LocalMembership, lease: Session.Lease, mayBeThis: boolean)
   const before = self.unanswered
   self.unanswered = lease.id
   const creation = request.group.create(lease.id, request.id, desired.value)
-  return Effect.matchEffect(env.write("Group.join", creation, unwanted(self)), {
+  return Effect.matchEffect(env.write("Group.join", creation, unwanted(self), self.context), {
     onFailure: (error) => {
       // It may be applied at any time from now on, also after a later attempt has succeeded and been withdrawn.
       if (error.reason._tag === "OutcomeUnknown") oweUnsafe(self, lease.id, undefined)
@@ -91,8 +91,9 @@ const attempt = (self: LocalMembership, lease: Session.Lease): Effect.Effect<Ent
     const { env, request } = self
     if (self.unanswered !== lease.id) return create(self, lease, false)
     // A create whose answer was lost is resolved by reading; sent again blindly, it could not tell whose entry it met.
-    return Effect.flatMap(env.read("Group.join", request.group.read(request.id), unwanted(self)), (found) =>
-      Option.isSome(found) ? meet(self, found.value, lease, true) : create(self, lease, true)
+    return Effect.flatMap(
+      env.read("Group.join", request.group.read(request.id), unwanted(self), self.context),
+      (found) => (Option.isSome(found) ? meet(self, found.value, lease, true) : create(self, lease, true))
     )
   })
 
@@ -157,13 +158,16 @@ const update = (
   const holding = { id: request.id, token: held.token, owner: held.session, version }
   // Until it is answered, and where it is refused, nobody knows which write of the entry is the last.
   self.version = undefined
-  return Effect.map(env.write("Membership.set", request.group.update(holding, desired.value), cut), (answer) => {
-    if (answer._tag === "Refused") return false
-    self.version = answer.version
-    self.written = desired.version
-    settleSetters(self, desired.version, Effect.void)
-    return true
-  })
+  return Effect.map(
+    env.write("Membership.set", request.group.update(holding, desired.value), cut, self.context),
+    (answer) => {
+      if (answer._tag === "Refused") return false
+      self.version = answer.version
+      self.written = desired.version
+      settleSetters(self, desired.version, Effect.void)
+      return true
+    }
+  )
 }
 
 /** Publishes until no value that is wanted is ahead of the written one. */
