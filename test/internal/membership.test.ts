@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Option, Queue, Scope, Stream } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Option, Queue, Scope, Stream } from "effect"
 import { Coordinator, CoordinatorError, Election, Lock } from "effect-ensemble"
 import { TestClock } from "effect/testing"
 import * as AwaitTurn from "../../src/internal/awaitTurn.ts"
@@ -557,6 +557,28 @@ describe("a join", () => {
       const mine = yield* coordinator.group(name).join({ value: "" })
       assert.deepStrictEqual(removed, [1n])
       assert.strictEqual(yield* mine.ensure, 2n)
+    })
+  )
+
+  it.effect("asks in the context of the program that joins, and so does whatever the membership asks later", () =>
+    Effect.gen(function* () {
+      const Who = Context.Reference<string>("test/Who", { defaultValue: () => "nobody" })
+      const asked: Array<string> = []
+      const coordinator = yield* make({
+        create: () =>
+          Effect.map(Who, (who) => {
+            asked.push(who)
+            return { _tag: "Created", token: 1n, version: 1n } as const
+          }),
+        update: () =>
+          Effect.map(Who, (who) => {
+            asked.push(who)
+            return { _tag: "Updated", version: 2n } as const
+          })
+      })
+      const mine = yield* Effect.provideService(coordinator.group(name).join({ value: "" }), Who, "joiner")
+      yield* Effect.provideService(mine.set("one"), Who, "setter")
+      assert.deepStrictEqual(asked, ["joiner", "joiner"])
     })
   )
 
