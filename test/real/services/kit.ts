@@ -244,7 +244,8 @@ export const cases = <Self>(subject: Subject<Self>): Test => {
       assert(Exit.isFailure(call), "a call to a killed server fails")
       yield* server.start
       yield* events("Recovered")
-      yield* operate
+      // A broker that answers its probe again may still be choosing who leads which partition.
+      yield* eventually("it works", Effect.map(Effect.exit(operate), Exit.isSuccess))
     }))
 
   test("a server that is frozen is told, calls end in time, and it works again", ({ proxy, server }) =>
