@@ -21,6 +21,13 @@ interface Open {
 /** Has an effect end with a failure of somebody else's; returns the way not to. Never calls back within the call. */
 export type Cut<E> = (end: (failure: Effect.Effect<never, E>) => void) => () => void
 
+interface Bounding<A, E, E3, E4> {
+  readonly orElse: Effect.Effect<A, E>
+  readonly onDefect?: (defect: unknown) => E3
+  readonly cut?: Cut<E4> | undefined
+  readonly context?: Context.Context<never> | undefined
+}
+
 export interface Deadlines {
   /** Calls `end` when the time is over; returns the way to prevent it. */
   readonly beginUnsafe: (end: () => void) => () => void
@@ -33,12 +40,7 @@ export interface Deadlines {
    */
   readonly bound: <A, E, A2, E2, E3 = never, E4 = never>(
     self: Effect.Effect<A, E>,
-    options: {
-      readonly orElse: Effect.Effect<A2, E2>
-      readonly onDefect?: (defect: unknown) => E3
-      readonly cut?: Cut<E4> | undefined
-      readonly context?: Context.Context<never> | undefined
-    }
+    options: Bounding<A2, E2, E3, E4>
   ) => Effect.Effect<A | A2, E | E2 | E3 | E4>
 }
 
@@ -97,15 +99,7 @@ export const make = Effect.fnUntraced(function* (options: {
 
   return {
     beginUnsafe,
-    bound: <A, E, A2, E2, E3 = never, E4 = never>(
-      self: Effect.Effect<A, E>,
-      options: {
-        readonly orElse: Effect.Effect<A2, E2>
-        readonly onDefect?: (defect: unknown) => E3
-        readonly cut?: Cut<E4> | undefined
-        readonly context?: Context.Context<never> | undefined
-      }
-    ) => {
+    bound: <A, E, A2, E2, E3 = never, E4 = never>(self: Effect.Effect<A, E>, options: Bounding<A2, E2, E3, E4>) => {
       const { cut, onDefect, orElse } = options
       const ask = (context: Context.Context<never>) =>
         Effect.callback<A | A2, E | E2 | E3 | E4>((resume) => {

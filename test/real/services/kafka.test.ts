@@ -50,6 +50,8 @@ describe("Kafka", () => {
 
   Kit.cases<Kafka.Kafka>({
     name: "kafka",
+    // It says who it is while it is still choosing who leads which partition.
+    answersBeforeItServes: true,
     serve: served,
     layer: (port, bounds) => Kafka.layer({ addresses: [address(port)], ...login, ...reader, ...bounds }),
     health: Kafka.health,
